@@ -1,0 +1,38 @@
+"""labctl: program, read and characterise memory-array test chips, and record every pulse.
+
+    import labctl
+
+    with labctl.load_bench("bench.toml") as bench, bench.array("main") as array:
+        result = labctl.run("write_verify", array, target=target, tolerance="1 uS")
+    tree = labctl.open_run(result.path)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labctl.bench.live import load_bench
+    from labctl.errors import LabctlError
+    from labctl.recording.reader import open_run
+    from labctl.runner import run
+    from labctl.targets import load_target
+
+__version__ = "0.1.0"
+__all__ = ["LabctlError", "load_bench", "load_target", "open_run", "run"]
+
+_HOMES = {
+    "LabctlError": "labctl.errors",
+    "load_bench": "labctl.bench.live",
+    "load_target": "labctl.targets",
+    "open_run": "labctl.recording.reader",
+    "run": "labctl.runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `import labctl` and `labctl --help` stay light."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'labctl' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,1 @@
+"""From recorded runs to numbers and pictures; works from run files alone."""

@@ -1,0 +1,222 @@
+"""The picture of a run: maps, distributions and convergence, drawn from its file alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+
+from labctl.errors import RecordingError
+from labctl.recording.reader import open_run
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+
+_MICRO = 1e6
+_MAX_LEVELS = 40
+_OUTCOME_COLOURS = {
+    "not_targeted": "#f2f2f2",
+    "in_window": "#4c9f70",
+    "unreached": "#f2c14e",
+    "never_formed": "#3b3b58",
+    "stuck_low": "#5b8fd9",
+    "stuck_high": "#d1495b",
+    "over_stressed": "#e07a1f",
+    "noise_limited": "#a05fb4",
+    "excluded": "#b0b0b0",
+    "unfinished": "#ffffff",
+}
+
+
+def save_figure(run: str | Path, output: str | Path | None = None) -> Path:
+    """Draw the run at `run` into `output` (PNG, SVG or PDF by its ending; default: a PNG beside the run)."""
+    path = Path(run)
+    target = Path(output) if output is not None else path.with_suffix(".png")
+    tree = open_run(path)
+    try:
+        figure = draw(tree)
+    finally:
+        tree.close()
+    FigureCanvasAgg(figure)
+    try:
+        figure.savefig(target, dpi=110)
+    except (OSError, ValueError) as problem:
+        raise RecordingError(f"{target}: the figure cannot be written: {problem}") from None
+    return target
+
+
+def draw(tree: xr.DataTree) -> Figure:
+    """The figure of one run: of programming, of forming, or of whatever maps it has."""
+    protocol = str(tree.attrs.get("protocol", ""))
+    drawing = {"write_verify": _draw_programming, "forming": _draw_forming}.get(protocol, _draw_maps)
+    maps = tree["maps"]
+    if not any(np.isfinite(maps[name].values).any() for name in maps.data_vars if maps[name].dtype.kind == "f"):
+        drawing = _draw_steps_only
+    figure = drawing(tree)
+    serial, outcome = tree.attrs.get("chip_serial", "?"), tree.attrs.get("outcome", "?")
+    started = str(tree.attrs.get("wall_time_start", ""))
+    figure.suptitle(f"{tree.attrs.get('title', protocol)} · chip {serial} · {outcome} · {started}", fontsize=12)
+    return figure
+
+
+# -- one drawing a kind of run ------------------------------------------------------------------------------------
+
+
+def _draw_programming(tree: xr.DataTree) -> Figure:
+    figure = Figure(figsize=(16, 8.2), layout="constrained")
+    axes = figure.subplots(2, 4)
+    maps = tree["maps"]
+    target, reached, error = (maps[name].values * _MICRO for name in ("target", "reached", "error"))
+    top = float(np.nanquantile(target, 0.999)) if np.isfinite(target).any() else 1.0
+    _map(axes[0, 0], target, "target (µS)", vmin=0, vmax=top)
+    _map(axes[0, 1], reached, "reached (µS)", vmin=0, vmax=top)
+    spread = max(float(np.nanquantile(np.abs(error), 0.98)), 1e-3) if np.isfinite(error).any() else 1.0
+    _map(axes[0, 2], error, "reached − target (µS)", cmap="RdBu_r", vmin=-spread, vmax=spread)
+    _outcomes(axes[0, 3], maps["outcome"])
+    _levels(axes[1, 0], target.ravel(), reached.ravel())
+    _errors(axes[1, 1], error[_is(maps["outcome"], "in_window")])
+    _convergence(axes[1, 2], tree["steps"])
+    _pulses(axes[1, 3], maps["pulses_per_cell"].values[np.isfinite(target)])
+    return figure
+
+
+def _draw_forming(tree: xr.DataTree) -> Figure:
+    figure = Figure(figsize=(13, 8.2), layout="constrained")
+    axes = figure.subplots(2, 2)
+    maps, steps = tree["maps"], tree["steps"]
+    voltage, conductance = maps["forming_voltage"].values, maps["conductance"].values * _MICRO
+    _map(axes[0, 0], voltage, "forming voltage (V); white: not formed in this run")
+    _map(axes[0, 1], conductance, "conductance after forming (µS)", vmax=float(np.nanquantile(conductance, 0.999)))
+    formed = voltage[np.isfinite(voltage)]
+    if formed.size:
+        levels, counts = np.unique(formed, return_counts=True)
+        width = float(np.diff(levels).min()) * 0.8 if len(levels) > 1 else 0.05
+        axes[1, 0].bar(levels, counts, width=width, color="#4c72b0")
+    axes[1, 0].set(xlabel="forming voltage (V)", ylabel="cells", title="where cells formed")
+    _histogram(axes[1, 1], conductance.ravel(), "conductance (µS)", "after forming")
+    left = steps["unformed"].values[-1] if steps.sizes.get("step", 0) else float("nan")
+    axes[1, 0].annotate(f"never formed: {left:,.0f}", (0.03, 0.92), xycoords="axes fraction")
+    return figure
+
+
+def _draw_maps(tree: xr.DataTree) -> Figure:
+    maps = {name: maps.values for name, maps in tree["maps"].data_vars.items() if np.isfinite(maps.values).any()}
+    figure = Figure(figsize=(6.5 * max(len(maps), 1), 8.2), layout="constrained")
+    axes = figure.subplots(2, max(len(maps), 1), squeeze=False)
+    for column, (name, values) in enumerate(maps.items()):
+        unit = tree["maps"][name].attrs.get("units", "1")
+        shown, label = (values * _MICRO, f"{name} (µS)") if unit == "S" else (values, f"{name} ({unit})")
+        _map(axes[0, column], shown, label.replace("_", " "))
+        _histogram(axes[1, column], shown.ravel(), label.replace("_", " "), "")
+    return figure
+
+
+def _draw_steps_only(tree: xr.DataTree) -> Figure:
+    """A run that ended before it had maps: what its steps say."""
+    steps = tree["steps"]
+    names = [name for name, each in steps.data_vars.items() if each.dims == ("step",) and each.dtype.kind in "fiu"]
+    names = [name for name in names if np.isfinite(steps[name].values.astype(float)).any()] or names[:1]
+    figure = Figure(figsize=(13, 2.4 * max(len(names), 1)), layout="constrained")
+    for axis, name in zip(figure.subplots(max(len(names), 1), 1, squeeze=False)[:, 0], names, strict=False):
+        axis.plot(steps[name].values, color="#4c72b0")
+        axis.set(ylabel=name.replace("_", " "), xlabel="step")
+    return figure
+
+
+# -- panels ---------------------------------------------------------------------------------------------------------
+
+
+def _map(axis: Axes, values: np.ndarray, title: str, **colours: Any) -> None:
+    image = axis.imshow(values, interpolation="nearest", aspect="auto", **{"cmap": "viridis", **colours})
+    axis.figure.colorbar(image, ax=axis, shrink=0.85)
+    axis.set(title=title, xlabel="column", ylabel="row")
+
+
+def _outcomes(axis: Axes, outcome: xr.DataArray) -> None:
+    """The outcome of each cell, with a legend that counts them."""
+    names = str(outcome.attrs["flag_meanings"]).split()
+    codes = np.atleast_1d(outcome.attrs["flag_values"])
+    colours = [_OUTCOME_COLOURS.get(name, "#000000") for name in names]
+    edges = np.append(codes, codes[-1] + 1) - 0.5
+    axis.imshow(
+        outcome.values, interpolation="nearest", aspect="auto", cmap=ListedColormap(colours), norm=BoundaryNorm(edges, len(codes))
+    )
+    axis.set(title="outcome", xlabel="column", ylabel="row")
+    for code, name, colour in zip(codes, names, colours, strict=True):
+        count = int(np.count_nonzero(outcome.values == code))
+        if count:
+            axis.plot([], [], "s", color=colour, markeredgecolor="#666666", label=f"{name.replace('_', ' ')}: {count:,}")
+    axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(0.0, -0.12), ncol=2, frameon=False)
+
+
+def _levels(axis: Axes, target: np.ndarray, reached: np.ndarray) -> None:
+    """Distribution of what was reached: one a level where there are few, else a density against the target."""
+    known = np.isfinite(target) & np.isfinite(reached)
+    target, reached = target[known], reached[known]
+    levels = np.unique(np.round(target, 3))
+    if 0 < len(levels) <= _MAX_LEVELS:
+        groups = [reached[np.round(target, 3) == level] for level in levels]
+        width = 0.7 * (float(np.diff(levels).min()) if len(levels) > 1 else 1.0)
+        axis.boxplot(groups, positions=levels, widths=width, sym=",", manage_ticks=False)
+    elif len(target):
+        axis.hexbin(target, reached, gridsize=70, bins="log", cmap="viridis", mincnt=1, linewidths=0.1)
+    axis.axline((0, 0), slope=1, color="black", linewidth=0.6)
+    axis.set(xlabel="target (µS)", ylabel="reached (µS)", title="reached against target (log density)")
+
+
+def _errors(axis: Axes, error: np.ndarray) -> None:
+    title = "error of cells in window"
+    _histogram(axis, error.ravel(), "reached − target (µS)", title)
+    if error.size:
+        axis.annotate(
+            f"RMS {np.sqrt(np.mean(np.square(error))):.3f} µS\nmean {np.mean(error):+.3f} µS",
+            (0.03, 0.86),
+            xycoords="axes fraction",
+        )
+
+
+def _convergence(axis: Axes, steps: xr.DataTree) -> None:
+    """Cells in window and RMS error as the pulses add up."""
+    pulses = np.nan_to_num(steps["pulses"].values.astype(float))
+    total = np.cumsum(pulses) / 1e6
+    programming = pulses > 0
+    axis.plot(total[programming], steps["in_window"].values[programming] / 1e3, color="#4c9f70")
+    axis.set(xlabel="pulses so far (million)", title="convergence")
+    axis.set_ylabel("cells in window (thousand)", color="#4c9f70")
+    other = axis.twinx()
+    other.plot(total[programming], steps["rms_error"].values[programming] * _MICRO, color="#d1495b")
+    other.set_ylabel("RMS error (µS)", color="#d1495b")
+    other.set_ylim(bottom=0)
+
+
+def _pulses(axis: Axes, pulses: np.ndarray) -> None:
+    """How many cells needed more than so many pulses: a long tail shows as a slow fall."""
+    ordered = np.sort(pulses.ravel())
+    if ordered.size:
+        axis.plot(ordered, 1 - np.arange(ordered.size) / ordered.size, color="#4c72b0", drawstyle="steps-post")
+        axis.set(yscale="log", xscale="symlog")
+        axis.annotate(
+            f"median {np.median(ordered):.0f}\n99 % within {np.quantile(ordered, 0.99):.0f}", (0.6, 0.86), xycoords="axes fraction"
+        )
+    axis.set(xlabel="pulses", ylabel="share of cells that took at least so many", title="pulses per cell")
+
+
+def _histogram(axis: Axes, values: np.ndarray, label: str, title: str) -> None:
+    values = values[np.isfinite(values)]
+    if values.size:
+        low, high = np.quantile(values, [0.001, 0.999])
+        pad = max((high - low) * 0.05, 1e-9)
+        axis.hist(values, bins=120, range=(low - pad, high + pad), color="#4c72b0")
+    axis.set(xlabel=label, ylabel="cells", title=title)
+
+
+def _is(outcome: xr.DataArray, name: str) -> np.ndarray:
+    names = str(outcome.attrs["flag_meanings"]).split()
+    return np.asarray(outcome.values == np.atleast_1d(outcome.attrs["flag_values"])[names.index(name)])
+
+

@@ -1,0 +1,218 @@
+"""The interface of a physical memory array: what every protocol sees and every driver implements.
+
+Batched: one call carries many cells. Amplitudes and readings travel as raw converter codes with a linear
+`Scale`, because that is what the board has, what the wire carries and what the run file keeps; SI values are a
+multiplication away. Cells are flat indices, `row * cols + col`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Cells = NDArray[np.uint32]
+Codes = NDArray[np.uint16]
+
+
+class Operation(enum.IntEnum):
+    """What a pulse is for; the board chooses which lines it drives."""
+
+    FORM = 1
+    SET = 2
+    RESET = 3
+
+
+class Capability(enum.Flag):
+    """What a board can do. A protocol names what it needs; the runner refuses before anything is sent."""
+
+    FORM = enum.auto()
+    PULSE = enum.auto()
+    READ = enum.auto()
+    PULSE_AND_VERIFY = enum.auto()  # in one exchange; else the driver does it in two
+    MULTIPLY = enum.auto()
+    SEQUENCE = enum.auto()  # the board knows the number of the last batch it applied
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A linear converter: value = offset + step * code, code in 0 .. 2**bits - 1.
+
+    `step` and `offset` are in `unit` (V for a DAC; S for an ADC at its read voltage; A for a multiplication).
+    """
+
+    step: float
+    offset: float
+    bits: int
+    unit: str
+
+    @property
+    def top(self) -> int:
+        """The highest code. An ADC that reads it is saturated."""
+        return (1 << self.bits) - 1
+
+    def values(self, codes: ArrayLike) -> NDArray[np.float32]:
+        """SI values of `codes`, same shape."""
+        return np.asarray(codes, np.float32) * np.float32(self.step) + np.float32(self.offset)
+
+    def codes(self, values: ArrayLike) -> Codes:
+        """Nearest codes of `values`, same shape. Raises ValueError where a value is outside the range."""
+        exact = (np.asarray(values, np.float64) - self.offset) / self.step
+        rounded = np.rint(exact)
+        if not np.all((rounded >= 0) & (rounded <= self.top)):  # also catches NaN
+            low, high = self.offset, self.offset + self.step * self.top
+            raise ValueError(f"outside the converter's range of {low:g} to {high:g} {self.unit}")
+        return rounded.astype(np.uint16)
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The shape of an array and the kind of its cells (`1T1R RRAM`)."""
+
+    rows: int
+    cols: int
+    cell: str
+
+    @property
+    def cells(self) -> int:
+        return self.rows * self.cols
+
+
+@dataclass(frozen=True, slots=True)
+class PulseBatch:
+    """One pulse on each of `cells`.
+
+    cells: (n,) u32 flat indices, strictly increasing. amplitude: (n,) u16 DAC codes (`MemoryArray.dac`).
+    width: s. gate: V on the word line, which sets a 1T1R cell's compliance.
+    """
+
+    operation: Operation
+    cells: Cells
+    amplitude: Codes
+    width: float
+    gate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Readout:
+    """What one exchange read: one code a cell and repeat.
+
+    cells: (n,) u32. codes: (repeats, n) u16. scale: code -> S. time: s since 1970-01-01T00:00:00Z on the array's
+    clock when the first cell's turn began; each cell takes `seconds_per_cell`, repeats one after another.
+    """
+
+    cells: Cells
+    codes: NDArray[np.uint16]
+    scale: Scale
+    time: float
+    seconds_per_cell: float
+
+    @property
+    def conductance(self) -> NDArray[np.float32]:
+        """(repeats, n) in S. Saturated readings stand at the top of the scale: see `saturated`."""
+        return self.scale.values(self.codes)
+
+    @property
+    def saturated(self) -> NDArray[np.bool_]:
+        """(repeats, n): the converter was at its top, so the true value is higher."""
+        return self.codes >= self.scale.top
+
+
+@dataclass(frozen=True, slots=True)
+class PulseLimits:
+    """What pulses may at most be: V (amplitude by operation, gate) and s. None: not limited here.
+
+    `max_pulses` and `max_dose` (V s, the sum of amplitude times width) count per cell.
+    """
+
+    max_form_voltage: float | None = None
+    max_set_voltage: float | None = None
+    max_reset_voltage: float | None = None
+    max_gate_voltage: float | None = None
+    min_width: float | None = None
+    max_width: float | None = None
+    max_pulses: int | None = None
+    max_dose: float | None = None
+
+    def max_voltage(self, operation: Operation) -> float | None:
+        return {
+            Operation.FORM: self.max_form_voltage,
+            Operation.SET: self.max_set_voltage,
+            Operation.RESET: self.max_reset_voltage,
+        }[operation]
+
+
+@dataclass(frozen=True, slots=True)
+class Nominal:
+    """What a driver expects its board to be before it has asked, for planning a run without sending a byte."""
+
+    geometry: Geometry
+    capabilities: Capability
+    dac: Scale
+    adc: Scale
+    limits: PulseLimits
+
+
+class Clock(Protocol):
+    """Time as the bench counts it: real on a real bench, the board's own on a simulated one."""
+
+    def now(self) -> float:
+        """Seconds since 1970-01-01T00:00:00Z."""
+
+    def sleep_until(self, time: float) -> None:
+        """Return once `now()` is at least `time`."""
+
+
+@runtime_checkable
+class MemoryArray(Protocol):
+    """A physical array as protocols see it. Calls raise LinkError, InstrumentError or LimitError."""
+
+    @property
+    def geometry(self) -> Geometry: ...
+
+    @property
+    def capabilities(self) -> Capability: ...
+
+    @property
+    def chip_serial(self) -> str: ...
+
+    @property
+    def dac(self) -> Scale:
+        """Code -> V of a pulse's amplitude."""
+
+    @property
+    def adc(self) -> Scale:
+        """Code -> S of a reading."""
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def limits(self) -> PulseLimits:
+        """The instrument's own; behind a bench, the tightest of the instrument's, the bench's and the cells'."""
+
+    @property
+    def sequence(self) -> int:
+        """The number the next batch will carry; grows by one a batch."""
+
+    def pulse(self, *batches: PulseBatch) -> None:
+        """Apply the batches in order, each exactly once."""
+
+    def pulse_and_verify(self, *batches: PulseBatch) -> tuple[Readout, ...]:
+        """Apply the batches in order, each exactly once, reading every cell right after its pulse."""
+
+    def read(self, cells: Cells | None = None, repeats: int = 1) -> Readout:
+        """Read `cells` (strictly increasing; all of the array where None), `repeats` times over."""
+
+    def multiply(self, inputs: NDArray[np.float32], transpose: bool = False) -> NDArray[np.float32]:
+        """Column currents in A, (n, cols), for row voltages in V, (n, rows); the other way when transposed."""
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """Identity and every setting, for the record."""
+
+    def safe_state(self, timeout_s: float = 2.0) -> None:
+        """Outputs off, biases grounded, within `timeout_s`; raises LinkError where that was not reached."""

@@ -1,0 +1,1 @@
+"""Bench file to live instruments and arrays: settings, limits, leases, safe state, clock."""

@@ -1,0 +1,284 @@
+"""A bench with its instruments and arrays: built without touching hardware, connected, left in safe state.
+
+    with load_bench("bench.toml") as bench, bench.array("main") as array:
+        array.read()
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labctl.array import (
+    Capability,
+    Cells,
+    Clock,
+    Geometry,
+    MemoryArray,
+    Nominal,
+    PulseBatch,
+    PulseLimits,
+    Readout,
+    Scale,
+)
+from labctl.bench.leases import Lease
+from labctl.bench.limits import LimitGuard
+from labctl.bench.settings import ArraySettings, BenchFile, VisaSettings, read_bench
+from labctl.errors import BenchError, LabctlError, LinkClosedError
+from labctl.links.resources import ResourceManagers, canonical_resource_name
+
+
+@dataclass(frozen=True, slots=True)
+class SafeStateReport:
+    """Whether one instrument reached safe state; `problem` is empty when it did."""
+
+    instrument: str
+    problem: str
+    seconds: float
+
+
+class Bench:
+    """Live instruments and arrays of one bench file. Closing leaves every connected instrument in safe state."""
+
+    def __init__(self, file: BenchFile) -> None:
+        self.file = file
+        self._managers = ResourceManagers()
+        self._connected: dict[str, tuple[Any, Lease]] = {}
+
+    @property
+    def name(self) -> str:
+        return self.file.settings.name or self.file.path.stem
+
+    @property
+    def operator(self) -> str:
+        return self.file.settings.operator
+
+    @property
+    def runs_folder(self) -> Path:
+        return self.file.runs_folder
+
+    def array(self, name: str | None = None) -> BenchArray:
+        """The array called `name` (the only one where None), not yet connected. Raises BenchError."""
+        name, settings = self.file.array_settings(name)
+        return BenchArray(self, name, settings)
+
+    def connect(self, name: str) -> Any:
+        """The driver of instrument `name`, leased and connected."""
+        if name in self._connected:
+            return self._connected[name][0]
+        settings = self.file.instruments[name]
+        lease = Lease(self._lease_key(name, settings))
+        driver = self.file.drivers[name](settings, self._managers)
+        lease.acquire()
+        try:
+            driver.connect()
+        except BaseException:
+            lease.release()
+            raise
+        self._connected[name] = (driver, lease)
+        return driver
+
+    def safe_state(self) -> list[SafeStateReport]:
+        """Every connected instrument to safe state, in the bench's order, each with its own deadline."""
+        order = self.file.settings.safe_state_order or list(self._connected)
+        rest = [name for name in self._connected if name not in order]
+        return [self._make_safe(name) for name in [*order, *rest] if name in self._connected]
+
+    def snapshot(self) -> dict[str, Any]:
+        """Identity and settings of every connected instrument."""
+        return {name: dict(driver.snapshot()) for name, (driver, _) in self._connected.items()}
+
+    def close(self) -> None:
+        """Safe state, then let go of everything. May be called twice."""
+        self.safe_state()
+        while self._connected:
+            _, (driver, lease) = self._connected.popitem()
+            driver.close()
+            lease.release()
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _make_safe(self, name: str) -> SafeStateReport:
+        started, problem = time.monotonic(), ""
+        try:
+            self._connected[name][0].safe_state(self.file.settings.safe_state_timeout)
+        except LabctlError as error:
+            problem = str(error)
+        return SafeStateReport(name, problem, time.monotonic() - started)
+
+    def _lease_key(self, name: str, settings: VisaSettings) -> str:
+        """What is locked: the resource, which for an in-process instrument is this process's own."""
+        try:
+            resource = canonical_resource_name(settings.resource_name)
+        except ValueError as problem:
+            raise BenchError(f"{self.file.path.name}: $.instruments.{name}.resource_name: {problem}") from None
+        if settings.visa_library.endswith("@labctl"):
+            import os
+
+            return f"{resource} of process {os.getpid()}"
+        return resource
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayPlan:
+    """An array as far as planning needs it."""
+
+    geometry: Geometry
+    capabilities: Capability
+    dac: Scale
+    adc: Scale
+    guard: LimitGuard
+
+
+class BenchArray:
+    """A MemoryArray behind the bench's limits. Connect it with `with`; leaving puts it in safe state."""
+
+    def __init__(self, bench: Bench, name: str, settings: ArraySettings) -> None:
+        self.bench = bench
+        self.name = name
+        self._settings = settings
+        self._driver: MemoryArray | None = None
+        self._guard: LimitGuard | None = None
+
+    def connect(self) -> None:
+        """Lease and connect the instrument, and learn its limits. Raises LinkError, LeaseError, InstrumentError."""
+        if self._driver is not None:
+            return
+        driver: MemoryArray = self.bench.connect(self._settings.instrument)
+        self._guard = LimitGuard(self._layers(driver.limits), driver.geometry, driver.dac)
+        self._driver = driver
+
+    def close(self) -> None:
+        """Safe state and let go. May be called twice."""
+        self._driver = None
+        self.bench.close()
+
+    def __enter__(self) -> BenchArray:
+        self.connect()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- the MemoryArray ----------------------------------------------------------------------------------------
+
+    @property
+    def geometry(self) -> Geometry:
+        return self.driver.geometry
+
+    @property
+    def capabilities(self) -> Capability:
+        return self.driver.capabilities
+
+    @property
+    def dac(self) -> Scale:
+        return self.driver.dac
+
+    @property
+    def adc(self) -> Scale:
+        return self.driver.adc
+
+    @property
+    def clock(self) -> Clock:
+        return self.driver.clock
+
+    @property
+    def sequence(self) -> int:
+        return self.driver.sequence
+
+    @property
+    def limits(self) -> PulseLimits:
+        return self.guard.limits
+
+    @property
+    def chip_serial(self) -> str:
+        return self.driver.chip_serial
+
+    def pulse(self, *batches: PulseBatch) -> None:
+        self.guard.check(batches)
+        self.driver.pulse(*batches)
+
+    def pulse_and_verify(self, *batches: PulseBatch) -> tuple[Readout, ...]:
+        self.guard.check(batches)
+        return self.driver.pulse_and_verify(*batches)
+
+    def read(self, cells: Cells | None = None, repeats: int = 1) -> Readout:
+        return self.driver.read(cells, repeats)
+
+    def multiply(self, inputs: NDArray[np.float32], transpose: bool = False) -> NDArray[np.float32]:
+        return self.driver.multiply(inputs, transpose)
+
+    def snapshot(self) -> Mapping[str, Any]:
+        return self.driver.snapshot()
+
+    def safe_state(self, timeout_s: float = 2.0) -> None:
+        self.driver.safe_state(timeout_s)
+
+    # -- the parts of it, for the runner ------------------------------------------------------------------------
+
+    @property
+    def driver(self) -> MemoryArray:
+        """The live driver, without the limits in front of it."""
+        if self._driver is None:
+            raise LinkClosedError(self._not_connected)
+        return self._driver
+
+    @property
+    def guard(self) -> LimitGuard:
+        if self._guard is None:
+            raise LinkClosedError(self._not_connected)
+        return self._guard
+
+    @property
+    def is_in_process(self) -> bool:
+        """Whether the instrument is simulated inside this very process."""
+        return self._instrument_settings.visa_library.endswith("@labctl")
+
+    @property
+    def resource_name(self) -> str:
+        return self._instrument_settings.resource_name
+
+    def nominal(self) -> ArrayPlan:
+        """What the bench file alone says of this array, for planning; the instrument is not touched."""
+        name = self._settings.instrument
+        expected: Nominal = self.bench.file.drivers[name].nominal(self.bench.file.instruments[name])
+        guard = LimitGuard(self._layers(expected.limits), expected.geometry, expected.dac)
+        return ArrayPlan(expected.geometry, expected.capabilities, expected.dac, expected.adc, guard)
+
+    @property
+    def _instrument_settings(self) -> VisaSettings:
+        return self.bench.file.instruments[self._settings.instrument]
+
+    def _layers(self, instrument: PulseLimits) -> dict[str, PulseLimits]:
+        return {
+            "instrument": instrument,
+            "bench": self._settings.limits.as_limits(),
+            "cell": self._settings.cell_limits.as_limits(),
+        }
+
+    @property
+    def _not_connected(self) -> str:
+        return f"the array {self.name!r} is not connected: use `with bench.array(...) as array`"
+
+
+def load_bench(path: str | Path | None = None) -> Bench:
+    """The bench of the file at `path`, else at $LABCTL_BENCH, else the embedded simulated one.
+
+    Nothing is touched yet. Raises BenchError with the path of what is wrong.
+    """
+    return Bench(read_bench(path))

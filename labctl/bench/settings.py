@@ -1,0 +1,208 @@
+"""The bench file: TOML, typed, every error naming the path and what would be right.
+
+Precedence is option, environment, bench file, default; `origins` says which one each value has.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from labctl.array import PulseLimits
+from labctl.errors import BenchError, UsageError
+from labctl.plugins import load_plugin
+from labctl.units import Second, Volt, VoltSecond, convert
+
+ENVIRONMENT = {"LABCTL_OPERATOR": "operator", "LABCTL_RUNS": "runs"}
+"""Environment variable -> the key of the bench file it overrides. `LABCTL_BENCH` names the file itself."""
+
+
+class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What pulses may at most be. `max_pulses` and `max_dose` (V s) count per cell and connection."""
+
+    max_form_voltage: Volt | None = None
+    max_set_voltage: Volt | None = None
+    max_reset_voltage: Volt | None = None
+    max_gate_voltage: Volt | None = None
+    min_width: Second | None = None
+    max_width: Second | None = None
+    max_pulses: int | None = None
+    max_dose: VoltSecond | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be more than 0, not {value:g}")
+
+    def as_limits(self) -> PulseLimits:
+        return PulseLimits(**{name: getattr(self, name) for name in self.__struct_fields__})
+
+
+class ArraySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An array: which instrument it hangs on, and what this bench and these cells stand."""
+
+    instrument: str
+    limits: LimitSettings = LimitSettings()
+    cell_limits: LimitSettings = LimitSettings()
+
+
+class VisaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every instrument on VISA has in its table; a driver's own settings extend it.
+
+    visa_library: PyVISA's specification; `@labctl` stands for the simulated instruments of this bench file.
+    """
+
+    driver: str
+    resource_name: str
+    visa_library: str = ""
+    timeout: Second = Second(5.0)
+    wire_log: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.timeout > 0:
+            raise ValueError(f"timeout must be more than 0 s, not {self.timeout:g}")
+
+
+class BenchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file. `simulated` is for the simulators, who check it themselves."""
+
+    name: str = ""
+    operator: str = ""
+    runs: str = "runs"
+    safe_state_order: list[str] | None = None
+    safe_state_timeout: Second = Second(2.0)
+    instruments: dict[str, dict[str, Any]]
+    arrays: dict[str, ArraySettings]
+    simulated: dict[str, dict[str, Any]] = {}
+
+
+class BenchFile:
+    """A bench file read, checked and resolved; no instrument has been touched.
+
+    path: where it stands. settings: BenchSettings. instruments: name -> the driver's typed settings.
+    drivers: name -> the driver's class.
+    """
+
+    def __init__(self, path: Path, raw: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+        self.path = path
+        self._raw = raw
+        self._overrides = {key: name for name, key in ENVIRONMENT.items() if environment.get(name)}
+        merged = {**raw, **{key: environment[name] for key, name in self._overrides.items()}}
+        self.settings = convert(merged, BenchSettings, what=path.name, error=BenchError)
+        self.drivers: dict[str, Any] = {}
+        self.instruments: dict[str, VisaSettings] = {}
+        for name, table in self.settings.instruments.items():
+            self._resolve_instrument(name, table)
+        self._check_references()
+
+    @property
+    def folder(self) -> Path:
+        return self.path.parent
+
+    @property
+    def runs_folder(self) -> Path:
+        """Where run files go: beside the bench file, or under the working directory for the embedded one."""
+        base = Path.cwd() if self.is_embedded or "runs" in self._overrides else self.folder
+        return base / self.settings.runs
+
+    @property
+    def is_embedded(self) -> bool:
+        return self.path == embedded_path()
+
+    def array_settings(self, name: str | None) -> tuple[str, ArraySettings]:
+        """The array called `name`; the only one where None."""
+        known = ", ".join(self.settings.arrays) or "none"
+        if name is None:
+            if len(self.settings.arrays) != 1:
+                raise BenchError(f"{self.path.name}: $.arrays: say which array: {known}")
+            name = next(iter(self.settings.arrays))
+        if name not in self.settings.arrays:
+            raise BenchError(f"{self.path.name}: $.arrays: no array called {name!r}; there are: {known}")
+        return name, self.settings.arrays[name]
+
+    def resolved(self) -> dict[str, Any]:
+        """Every value in force, as plain JSON values."""
+        plain: dict[str, Any] = msgspec.to_builtins(self.settings, enc_hook=float)
+        plain["instruments"] = {
+            name: msgspec.to_builtins(table, enc_hook=float) for name, table in self.instruments.items()
+        }
+        return plain
+
+    def origins(self) -> Iterator[tuple[str, Any, str]]:
+        """(path, value, origin) of every value in force; origin is the file, an environment variable or `default`."""
+        for path, value in _leaves(self.resolved()):
+            if path[0] in self._overrides:
+                origin = self._overrides[path[0]]
+            else:
+                origin = self.path.name if _holds(self._raw, path) else "default"
+            yield ".".join(path), value, origin
+
+    def _resolve_instrument(self, name: str, table: dict[str, Any]) -> None:
+        at = f"$.instruments.{name}"
+        if not isinstance(table.get("driver"), str):
+            raise BenchError(f"{self.path.name}: {at}.driver: missing; name a driver, like 'test_board'")
+        try:
+            driver = load_plugin("labctl.drivers", table["driver"])
+        except UsageError as problem:
+            raise BenchError(f"{self.path.name}: {at}.driver: {problem}") from None
+        settings = convert(table, driver.Settings, what=self.path.name, at=at, error=BenchError)
+        if settings.visa_library == "@labctl":
+            settings = msgspec.structs.replace(settings, visa_library=f"{self.path}@labctl")
+        if settings.wire_log is not None:
+            settings = msgspec.structs.replace(settings, wire_log=str(self.folder / settings.wire_log))
+        self.drivers[name], self.instruments[name] = driver, settings
+
+    def _check_references(self) -> None:
+        known = ", ".join(self.instruments) or "none"
+        for name, array in self.settings.arrays.items():
+            if array.instrument not in self.instruments:
+                raise BenchError(
+                    f"{self.path.name}: $.arrays.{name}.instrument: no instrument called {array.instrument!r}; "
+                    f"there are: {known}"
+                )
+        for name in self.settings.safe_state_order or ():
+            if name not in self.instruments:
+                raise BenchError(f"{self.path.name}: $.safe_state_order: no instrument called {name!r}; there are: {known}")
+
+
+def embedded_path() -> Path:
+    """The bench file that ships with labctl: a simulated board with a chip fresh from the shop."""
+    return Path(str(importlib.resources.files("labctl.data") / "embedded.toml"))
+
+
+def read_bench(path: str | Path | None = None) -> BenchFile:
+    """Read the bench file at `path`, else at $LABCTL_BENCH, else the embedded one. Raises BenchError."""
+    chosen = Path(path or os.environ.get("LABCTL_BENCH") or embedded_path())
+    try:
+        text = chosen.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        reason = getattr(problem, "strerror", None) or "not a text file"
+        raise BenchError(f"{chosen}: cannot be read as a bench file: {reason}") from None
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        raise BenchError(f"{chosen.name}: not TOML: {problem}") from None
+    return BenchFile(chosen.resolve(), raw, os.environ)
+
+
+def _leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from _leaves(value, (*path, key))
+    else:
+        yield path, tree
+
+
+def _holds(raw: Any, path: tuple[str, ...]) -> bool:
+    for key in path:
+        if not isinstance(raw, Mapping) or key not in raw:
+            return False
+        raw = raw[key]
+    return True

@@ -1,0 +1,79 @@
+"""The command line. This module imports click alone: a command's own module is imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+_COMMANDS = {
+    "program-array": ("labctl.cli.arrays:program_array", "Program cells to target conductances, and verify."),
+    "form-array": ("labctl.cli.arrays:form_array", "Form pristine cells."),
+    "read-array": ("labctl.cli.arrays:read_array", "Read every cell."),
+    "bench": ("labctl.cli.benches:bench", "Make, check and show bench files."),
+    "sim": ("labctl.cli.sim:sim", "Serve simulated instruments to any program."),
+    "runs": ("labctl.cli.runs:runs", "List, show and recover recorded runs."),
+    "plot": ("labctl.cli.runs:plot", "Draw the figures of a run."),
+    "plugins": ("labctl.cli.plugins:plugins", "List drivers, protocols and simulators."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and one-line helps without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Results go to stdout, progress and messages to stderr. Exit codes: 0 ok, 1 the run failed, 2 usage, "
+    "3 link or instrument, 4 limit, 130 interrupted.",
+)
+@click.version_option(package_name="labctl", message="labctl %(version)s")
+def cli() -> None:
+    """Program, read and characterise memory-array test chips, and record every pulse.
+
+    Without a bench file the commands work on an embedded simulated test board with a 512 x 512 RRAM chip.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and leave with its exit code; a fault is one sentence, never a traceback."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        result: Any = cli.main(arguments, prog_name="labctl", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.NoArgsIsHelpError as asked:
+        asked.show()
+        return 2
+    except click.ClickException as problem:
+        problem.show()
+        return problem.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("labctl: interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception as problem:  # noqa: BLE001 -- the last line between a fault and the user
+        from labctl.cli.console import report
+
+        return report(problem)

@@ -1,0 +1,131 @@
+"""`labctl bench init|check|show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from labctl.bench.live import Bench, load_bench
+from labctl.bench.settings import read_bench
+from labctl.cli.console import print_json, print_table
+from labctl.errors import BenchError, LabctlError
+from labctl.units import format_quantity
+
+_TEMPLATE = '''\
+# A bench: which instruments there are, which arrays hang on them, and what they stand.
+# Quantities are text with a unit. `labctl bench show` prints every value in force and where it comes from.
+
+name = "{name}"
+operator = ""
+runs = "runs"                       # where run files go, from this file's folder
+
+[instruments.board]
+driver = "test_board"
+resource_name = "{resource_name}"
+visa_library = "{visa_library}"     # PyVISA's: "@py", "" for an installed VISA, "@labctl" for [simulated] below
+timeout = "5 s"
+rows = 512
+cols = 512
+read_voltage = "200 mV"
+current_range = "16 uA"
+
+[arrays.main]
+instrument = "board"
+
+[arrays.main.limits]                # what this bench allows
+max_form_voltage = "4.2 V"
+max_set_voltage = "3.5 V"
+max_reset_voltage = "3.5 V"
+max_gate_voltage = "3.3 V"
+max_width = "100 us"
+
+[arrays.main.cell_limits]           # what the cells stand, counted per connection
+# max_pulses = 10000
+# max_dose = "10 mVs"
+'''
+
+_SIMULATED = '''
+[simulated.board]                   # served to this process by "@labctl", to others by `labctl sim serve`
+simulator = "test_board"
+resource_name = "{resource_name}"
+chip = "{chip}"                     # the serial number: another number is another chip
+state = "{chip}.h5"                 # what the chip remembers between commands; remove the line for a fresh one
+'''
+
+
+@click.group()
+def bench() -> None:
+    """Make, check and show bench files."""
+
+
+@bench.command()
+@click.argument("path", type=click.Path(path_type=Path), default=Path("bench.toml"))
+@click.option("--resource", "resource_name", help="VISA resource name of a real board; without it the bench is simulated.")
+@click.option("--visa-library", default="@py", show_default=True, help="PyVISA library for a real board.")
+@click.option("--chip", default="R40-0001", show_default=True, help="Serial number of the simulated chip.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+def init(path: Path, resource_name: str | None, visa_library: str, chip: str, force: bool) -> None:
+    """Write a bench file to start from."""
+    if path.exists() and not force:
+        raise BenchError(f"{path} exists already: choose another name, or say --force")
+    simulated = resource_name is None
+    name = resource_name or "TCPIP0::127.0.0.1::5025::SOCKET"
+    library = "@labctl" if simulated else visa_library
+    text = _TEMPLATE.format(name=path.stem, resource_name=name, visa_library=library)
+    if simulated:
+        text += _SIMULATED.format(resource_name=name, chip=chip)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as problem:
+        raise BenchError(f"{path}: cannot be written: {problem.strerror}") from None
+    read_bench(path)
+    click.echo(f"{path} written; try: labctl bench check {path}")
+
+
+@bench.command()
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+@click.option("--offline", is_flag=True, help="Check the file only; talk to no instrument.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def check(path: Path | None, offline: bool, as_json: bool) -> None:
+    """Check a bench file, and whether each of its arrays answers."""
+    live = load_bench(path)
+    found = [_checked(live, name, offline) for name in live.file.settings.arrays]
+    if as_json:
+        print_json(found)
+    else:
+        print_table([(each["array"], each["state"]) for each in found], ("array", "state"))
+    broken = [each for each in found if each["exit_code"]]
+    if broken:
+        raise SystemExit(broken[0]["exit_code"])
+
+
+def _checked(live: Bench, name: str, offline: bool) -> dict[str, Any]:
+    if offline:
+        return {"array": name, "state": "file ok", "exit_code": 0}
+    try:
+        with live.array(name) as array:
+            snapshot, geometry = array.snapshot(), array.geometry
+            top = format_quantity(float(array.adc.values(array.adc.top)), "S")
+            state = (
+                f"{snapshot['idn']}: chip {array.chip_serial}, {geometry.rows} x {geometry.cols} {geometry.cell}, "
+                f"reads up to {top}"
+            )
+            return {"array": name, "state": state, "exit_code": 0, "snapshot": dict(snapshot)}
+    except LabctlError as problem:
+        return {"array": name, "state": str(problem), "exit_code": problem.exit_code}
+
+
+@bench.command()
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def show(path: Path | None, as_json: bool) -> None:
+    """Print the bench in force: every value, and whether file, environment or default gave it."""
+    file = read_bench(path)
+    rows = list(file.origins())
+    if as_json:
+        print_json({"file": str(file.path), "values": {key: {"value": v, "origin": o} for key, v, o in rows}})
+        return
+    click.echo(f"bench file: {file.path}", err=True)
+    print_table([(key, "" if value is None else value, origin) for key, value, origin in rows], ("key", "value", "origin"))

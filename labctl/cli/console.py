@@ -1,0 +1,189 @@
+"""What the commands share: faults in one sentence, tables, progress, and settings given as text."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+import tomllib
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+import msgspec
+
+from labctl.errors import LabctlError, SettingsError
+from labctl.steps import Procedure, Step
+from labctl.units import format_quantity, parse_quantity
+
+
+def report(problem: Exception) -> int:
+    """Say on stderr what went wrong; the exit code it deserves."""
+    if os.environ.get("LABCTL_TRACEBACK"):
+        traceback.print_exception(problem)
+    if isinstance(problem, LabctlError):
+        run_path = getattr(problem, "run_path", None)
+        where = f" (recorded in {run_path})" if run_path and str(run_path) not in str(problem) else ""
+        click.echo(f"labctl: {problem}{where}", err=True)
+        for note in getattr(problem, "__notes__", ()):
+            click.echo(f"labctl: {note}", err=True)
+        return problem.exit_code
+    click.echo(
+        f"labctl: a fault in labctl itself: {type(problem).__name__}: {problem} "
+        "(set LABCTL_TRACEBACK=1 to see where, and please report it)",
+        err=True,
+    )
+    return 1
+
+
+def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
+    """`value` on stdout as JSON; what is not finite becomes null."""
+    click.echo(json.dumps(_finite(value), indent=2, default=str))
+
+
+def print_table(rows: Iterable[Sequence[Any]], header: Sequence[str] = ()) -> None:
+    """Left-aligned columns on stdout."""
+    lines = [[str(cell) for cell in row] for row in ([header, *rows] if header else rows)]
+    if not lines:
+        return
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for number, line in enumerate(lines):
+        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        click.secho(text, bold=bool(header) and number == 0)
+
+
+def settings_from(procedure: Procedure, pairs: Iterable[str]) -> dict[str, Any]:
+    """`--set set.stop=2.5V` as settings: what is not named keeps its default."""
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        path, equals, text = pair.partition("=")
+        if not equals or not path:
+            raise SettingsError(f"--set {pair}: write NAME=VALUE, like --set max_pulses=200")
+        first, *rest = path.split(".")
+        if not rest:
+            settings[first] = _value(text)
+            continue
+        table = settings.setdefault(first, _default_table(procedure, first, pair))
+        for name in rest[:-1]:
+            table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise SettingsError(f"--set {pair}: {name} is one value, not a table")
+        table[rest[-1]] = _value(text)
+    return settings
+
+
+def _default_table(procedure: Procedure, name: str, pair: str) -> dict[str, Any]:
+    defaults = {field.name: field.default for field in msgspec.structs.fields(procedure.settings)}
+    if not isinstance(defaults.get(name), msgspec.Struct):
+        raise SettingsError(f"--set {pair}: {procedure.name} has no table of settings called {name!r}")
+    table: dict[str, Any] = msgspec.to_builtins(defaults[name], enc_hook=float)
+    return table
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+class QuantityType(click.ParamType):
+    """A command-line quantity: `1uS` with `QuantityType("S")`."""
+
+    name = "quantity"
+
+    def __init__(self, unit: str, many: bool = False) -> None:
+        self.unit = unit
+        self.many = many
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            if self.many and isinstance(value, str):
+                return [parse_quantity(part, self.unit) for part in value.split(",") if part.strip()]
+            return parse_quantity(value, self.unit)
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+class Progress:
+    """Shows steps on stderr: a live bar on a terminal, else a line now and then. Silent when `quiet`."""
+
+    _EVERY_S = 2.0
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: Any = None
+        self._task: Any = None
+        self._phase = ""
+        self._started = self._shown = time.monotonic()
+        self._pulses = 0
+
+    def __enter__(self) -> Progress:
+        if not self._quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            columns = (
+                TextColumn("{task.description:<12}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.fields[detail]}"),
+                TimeRemainingColumn(),
+            )
+            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task("starting", total=None, detail="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, step: Step) -> None:
+        if self._quiet:
+            return
+        self._pulses += int(step.values.get("pulses", 0))
+        done, total = step.progress or (0, 0)
+        if self._bar is not None:
+            if step.phase != self._phase:
+                self._bar.reset(self._task, description=step.phase.replace("_", " "))
+            self._bar.update(self._task, completed=done, total=total or None, detail=self._detail(step))
+        elif step.phase != self._phase or time.monotonic() - self._shown > self._EVERY_S:
+            click.echo(f"{step.phase.replace('_', ' '):<12} {self._detail(step)}{self._left(done, total)}", err=True)
+            self._shown = time.monotonic()
+        if step.phase != self._phase:
+            self._started = time.monotonic()
+        self._phase = step.phase
+
+    def _detail(self, step: Step) -> str:
+        values, parts = step.values, []
+        if "in_window" in values:
+            parts.append(f"{values['in_window']:,} cells in window")
+        if "unformed" in values:
+            parts.append(f"{values['unformed']:,} cells not formed")
+        if "amplitude" in values:
+            parts.append(f"at {format_quantity(values['amplitude'], 'V')}")
+        if "rms_error" in values:
+            parts.append(f"RMS error {format_quantity(values['rms_error'], 'S')}")
+        if self._pulses:
+            parts.append(f"{self._pulses:,} pulses")
+        return ", ".join(parts)
+
+    def _left(self, done: float, total: float) -> str:
+        if not 0 < done < total:
+            return ""
+        left = (time.monotonic() - self._started) * (total - done) / done
+        return f", about {left:.0f} s left" if left >= 1 else ""
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value

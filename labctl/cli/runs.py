@@ -1,0 +1,84 @@
+"""`labctl runs list|show|recover` and `labctl plot`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from labctl.bench.settings import read_bench
+from labctl.cli.console import print_json, print_table
+from labctl.recording.catalogue import list_runs
+from labctl.recording.reader import RunSummary, read_summary
+from labctl.recording.recover import recover as recover_run
+
+
+@click.group()
+def runs() -> None:
+    """List, show and recover recorded runs."""
+
+
+@runs.command("list")
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def list_(folder: Path | None, as_json: bool) -> None:
+    """The runs in FOLDER (default: where the bench puts them), newest last."""
+    found = list_runs(folder or read_bench().runs_folder)
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    print_table([_row(each) for each in found], ("run", "protocol", "chip", "outcome", "in window", "pulses", "started"))
+
+
+@runs.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def show(run: Path, as_json: bool) -> None:
+    """What one run was, and how it ended."""
+    found = asdict(read_summary(run))
+    if as_json:
+        print_json(found)
+        return
+    flat = {**found, **found.pop("attributes"), **found.pop("summary")}
+    print_table([(name.replace("_", " "), _short(value)) for name, value in flat.items() if value not in ("", None)])
+
+
+@runs.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--to", type=click.Path(path_type=Path), help="The clean copy. Default: RUN with -recovered in its name.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+def recover(run: Path, to: Path | None, force: bool) -> None:
+    """Copy what a killed run recorded into a clean file."""
+    target = to or run.with_name(f"{run.stem}-recovered{run.suffix}")
+    recover_run(run, target, overwrite=force)
+    click.echo(target)
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="PNG, SVG or PDF. Default: beside the run.")
+def plot(run: Path, output: Path | None) -> None:
+    """Draw the figure of a run: maps, distributions, convergence."""
+    from labctl.analysis.figures import save_figure
+
+    click.echo(save_figure(run, output))
+
+
+def _row(run: RunSummary) -> tuple[str, ...]:
+    share = run.summary.get("fraction_in_window")
+    return (
+        run.path.name,
+        run.protocol,
+        str(run.attributes.get("chip_serial", "")),
+        run.outcome,
+        f"{share:.2%}" if share is not None else "",
+        f"{run.pulses:,}",
+        run.started,
+    )
+
+
+def _short(value: Any, most: int = 100) -> str:
+    text = str(value)
+    return text if len(text) <= most else text[: most - 3] + "..."

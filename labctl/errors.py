@@ -1,0 +1,91 @@
+"""Everything labctl raises on purpose, in one tree; each class carries the exit code a command ends with.
+
+Exit codes: 1 the run failed, 2 usage, 3 link or instrument, 4 limit or interlock, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class LabctlError(Exception):
+    """The root. Its text is one sentence a person can act on: what was wrong, where, what would be right."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(LabctlError):
+    """What was asked for cannot be right, whatever the hardware says."""
+
+    exit_code = 2
+
+
+class BenchError(UsageError):
+    """A bench file is missing, malformed, or names something that does not exist."""
+
+
+class SettingsError(UsageError):
+    """A protocol's settings do not fit; the text names the path, as in `$.tolerance`."""
+
+
+class TargetError(UsageError):
+    """A target file or array has the wrong shape, unit or values."""
+
+
+class LinkError(LabctlError):
+    """The wire failed: who waited, for what, on which resource, how long, after which traffic."""
+
+    exit_code = 3
+
+
+class LinkTimeoutError(LinkError):
+    """The other side did not answer in time."""
+
+
+class LinkClosedError(LinkError):
+    """The other side closed the connection, or it could not be opened."""
+
+
+class LeaseError(LinkError):
+    """Another process holds the instrument."""
+
+
+class InstrumentError(LabctlError):
+    """The instrument refused.
+
+    Attributes:
+        command: what was sent, shortened.
+        errors: the drained error queue, oldest first, as (number, message); bounded.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, command: str = "", errors: Sequence[tuple[int, str]] = ()) -> None:
+        super().__init__(message)
+        self.command = command
+        self.errors = tuple(errors)
+
+
+class CapabilityError(InstrumentError):
+    """The array cannot do what the protocol needs; said before the run starts."""
+
+
+class LimitError(LabctlError):
+    """An instrument, bench or cell limit would be exceeded; nothing was sent."""
+
+    exit_code = 4
+
+
+class RunError(LabctlError):
+    """A run could not start or could not go on."""
+
+
+class RecordingError(RunError):
+    """A run file cannot be written or read."""
+
+
+class Interrupted(LabctlError):  # noqa: N818 -- not a fault: a person asked for it
+    """The run was stopped by a signal, in safe state."""
+
+    exit_code = 130

@@ -1,0 +1,166 @@
+"""What a run file is made of: groups, columns, flags and counters; stated once for all who need to know."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from labctl.array import Geometry, Operation, Scale
+from labctl.steps import Variable
+
+FORMAT = "labctl run"
+FORMAT_VERSION = 1
+
+OWN_ATTRIBUTES = {"format", "format_version", "Conventions", "NX_class", "default", "title", "protocol"} | {
+    "rows",
+    "cols",
+    "cell",
+    "started",
+    "ended",
+    "outcome",
+}
+"""Attributes of the file itself; flat provenance stands beside them under other names."""
+
+EPOCH = "seconds since 1970-01-01T00:00:00Z"
+NOT_COUNTED = -1
+"""The sequence number where the board keeps none."""
+
+TEXTS = ("message", "summary", "snapshot_after")
+"""What is only known at the end, of any length: datasets of characters in `provenance`."""
+
+
+class Outcome(enum.StrEnum):
+    """How a run stands. The file says RUNNING until it is closed; whether that is LIVE or KILLED, readers
+    find out.
+    """
+
+    RUNNING = "running"
+    LIVE = "live"
+    KILLED = "killed"
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+class State(enum.IntEnum):
+    """What is known of one operation."""
+
+    INTENDED = 0  # on disk before the pulses are sent; in a killed run: dose unknown
+    DONE = 1
+    UNKNOWN_DOSE = 2  # sent, and nobody can say whether it was applied
+    NOT_APPLIED = 3  # the board said so
+
+
+READ = 0
+KINDS = {"read": READ} | {operation.name.lower(): int(operation) for operation in Operation}
+STATES = {state.name.lower(): int(state) for state in State}
+
+
+class Counter(enum.IntEnum):
+    """Positions in `commits/counters`, the one row written last: what it does not count is not there yet.
+
+    PULSES counts the pulses of committed operations but for those the board did not apply.
+    """
+
+    OPERATIONS_INTENDED = 0
+    EVENTS_INTENDED = 1
+    OPERATIONS = 2
+    EVENTS = 3
+    STEPS = 4
+    PULSES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One variable of the file.
+
+    unit: "" where none makes sense (flags, text). fill: what stands where nothing was written. masked: that
+    fill means "nothing", so it becomes CF's `_FillValue` and decodes to NaN. scale: codes of this converter.
+    """
+
+    name: str
+    dtype: str
+    long_name: str
+    unit: str = ""
+    fill: float = 0
+    masked: bool = False
+    flags: Mapping[str, int] | None = None
+    scale: Scale | None = None
+
+
+def events(dac: Scale, adc: Scale) -> tuple[Column, ...]:
+    """One row an event: a pulse on one cell, with its verify read if it has one, or a read of one cell."""
+    return (
+        Column("cell", "u4", "flat cell index, row * cols + col", "1"),
+        _codes("amplitude", "pulse amplitude; none for a read", dac),
+        _codes("reading", "conductance; none where not read", adc),
+    )
+
+
+OPERATIONS = (
+    Column("kind", "u1", "what was done to the cells", flags=KINDS),
+    Column("first_event", "u8", "row of the first event", "1"),
+    Column("events", "u4", "number of events", "1"),
+    Column("repeats", "u4", "passes over the cells", "1", fill=1),
+    Column("width", "f8", "pulse width", "s", fill=np.nan, masked=True),
+    Column("gate", "f8", "gate voltage of the pulse", "V", fill=np.nan, masked=True),
+    Column("start", "f8", "when the first cell's turn began", EPOCH, fill=np.nan, masked=True),
+    Column("seconds_per_cell", "f8", "time from one event to the next", "s", fill=np.nan, masked=True),
+    Column("sequence", "i8", "the board's number of the batch; -1: not counted", "1", fill=NOT_COUNTED),
+    Column("step", "u4", "row of the step it belongs to", "1"),
+    Column("state", "u1", "what is known of it", flags=STATES),
+)
+"""One row a batch of pulses or a read."""
+
+
+def steps(phases: Sequence[str], variables: Sequence[Variable]) -> tuple[Column, ...]:
+    """One row a step of the protocol, with the scalars the protocol declares."""
+    return (
+        Column("time", "f8", "when the step was done", EPOCH, fill=np.nan, masked=True),
+        Column("phase", "u1", "phase of the protocol", flags=phase_codes(phases)),
+        Column("first_operation", "u8", "row of its first operation", "1"),
+        *(_declared(variable) for variable in variables if not variable.dims),
+    )
+
+
+def phase_codes(phases: Sequence[str]) -> dict[str, int]:
+    """The codes of a protocol's phases in the file."""
+    return {name: code for code, name in enumerate(phases)}
+
+
+def maps(variables: Sequence[Variable]) -> tuple[Column, ...]:
+    """One value a cell, as the protocol declares."""
+    return tuple(_declared(variable) for variable in variables if variable.dims)
+
+
+def event_chunk(geometry: Geometry) -> int:
+    """Rows a chunk: a batch of the whole array, within what is good for tiny and for huge arrays."""
+    return min(max(geometry.cells, 4096), 262144)
+
+
+ROW_CHUNK = 512
+"""Rows a chunk of operations and of steps: small, as every column of a short run occupies one."""
+
+
+def _codes(name: str, long_name: str, scale: Scale) -> Column:
+    """A column of converter codes: two bytes, or four where the converter itself uses all 65,536."""
+    dtype = "u2" if scale.top < np.iinfo("u2").max else "u4"
+    return Column(name, dtype, long_name, scale.unit, fill=np.iinfo(dtype).max, masked=True, scale=scale)
+
+
+def _declared(variable: Variable) -> Column:
+    """A protocol's variable. Integers are masked only where it names a fill: that decodes to floats."""
+    is_float = np.dtype(variable.dtype).kind == "f"
+    fill = variable.fill if variable.fill is not None else (np.nan if is_float else 0)
+    return Column(
+        variable.name,
+        variable.dtype,
+        variable.long_name,
+        "" if variable.flags else variable.unit,
+        fill=fill,
+        masked=is_float or variable.fill is not None,
+        flags=variable.flags,
+    )

@@ -1,0 +1,99 @@
+"""Copies the file of a killed run into an ordinary one that every HDF5 and netCDF tool opens."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import h5py
+
+from labctl.errors import RecordingError
+from labctl.recording import layout, skeleton
+from labctl.recording.layout import Counter, Outcome, State
+from labctl.recording.reader import counters, opened, text
+
+_BLOCK_BYTES = 1 << 24
+
+_SCALE_ATTRIBUTES = frozenset(("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST"))
+"""What HDF5 writes itself when scales are made and attached."""
+
+
+def recover(path: Path, to: Path, *, overwrite: bool = False) -> None:
+    """Copy everything the run at `path` acknowledged into the new file `to`; `path` itself stays as it is.
+
+    The outcome becomes `killed` where the run had none. Pulses with an intent and no outcome are kept as of
+    unknown dose. `to` appears whole or not at all. Raises RecordingError where `to` exists and not `overwrite`,
+    where `path` is no run file, or is being written.
+    """
+    if to.exists() and not overwrite:
+        raise RecordingError(f"{to} exists already")
+    part = to.with_name(to.name + ".part")
+    try:
+        with opened(path) as (source, outcome):
+            if outcome is Outcome.LIVE:
+                raise RecordingError(f"{path} is being written; it needs no recovery")
+            with h5py.File(part, "w", libver=skeleton.LIBVER) as copy:
+                _copy(source, copy, counters(source))
+                skeleton.set_text_attribute(copy, "outcome", outcome.value)
+        os.replace(part, to)
+    except OSError as error:
+        raise RecordingError(f"cannot recover {path} to {to}: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _copy(source: h5py.File, copy: h5py.File, counts: list[int]) -> None:
+    """Every group and dataset, columns cut to what was intended, and intents settled as of unknown dose."""
+    operations, events = counts[Counter.OPERATIONS_INTENDED], counts[Counter.EVENTS_INTENDED]
+    lengths = {"event": events, "operation": operations, "step": counts[Counter.STEPS]}
+    if text(source.attrs["outcome"]) == Outcome.RUNNING:
+        lengths |= {f"{name}_bytes": 0 for name in layout.TEXTS}
+    _copy_attributes(source, copy)
+    for group in source.values():
+        target = copy.create_group(group.name)
+        _copy_attributes(group, target)
+        for dataset in group.values():
+            _copy_dataset(dataset, target, lengths)
+        for dataset in group.values():
+            _attach_scales(dataset, target)
+    state = copy["operations/state"]
+    state[counts[Counter.OPERATIONS] :] = State.UNKNOWN_DOSE
+    counts[Counter.PULSES] += events - counts[Counter.EVENTS]
+    counts[Counter.OPERATIONS], counts[Counter.EVENTS] = operations, events
+    copy["commits/counters"][:] = counts
+
+
+def _copy_attributes(source: h5py.HLObject, target: h5py.HLObject) -> None:
+    for name in source.attrs.keys() - _SCALE_ATTRIBUTES:
+        attribute = source.attrs.get_id(name)
+        target.attrs.create(name, source.attrs[name], attribute.shape, attribute.dtype)
+
+
+def _copy_dataset(dataset: h5py.Dataset, group: h5py.Group, lengths: Mapping[str, int]) -> None:
+    """The rows that count, with the same type, chunks and fill."""
+    scale = dataset if dataset.is_scale else dataset.dims[0][0]
+    rows = lengths.get(_name(scale), len(dataset))
+    target = group.create_dataset_like(_name(dataset), dataset, shape=(rows, *dataset.shape[1:]))
+    _copy_attributes(dataset, target)
+    if dataset.is_scale:
+        target.make_scale(dataset.attrs["NAME"])
+    if not skeleton.is_dimension_only(dataset):
+        row_bytes = dataset.dtype.itemsize * math.prod(dataset.shape[1:])
+        height = max(1, _BLOCK_BYTES // row_bytes)
+        for first in range(0, rows, height):
+            block = slice(first, min(rows, first + height))
+            target[block] = dataset[block]
+
+
+def _attach_scales(dataset: h5py.Dataset, group: h5py.Group) -> None:
+    target = group[_name(dataset)]
+    for axis, dimension in enumerate(dataset.dims):
+        for scale in dimension.values():
+            target.dims[axis].attach_scale(group[_name(scale)])
+
+
+def _name(item: h5py.HLObject) -> str:
+    """The last part of its path."""
+    return str(item.name).rpartition("/")[2]

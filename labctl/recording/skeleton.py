@@ -1,0 +1,194 @@
+"""Builds an empty run file: every group, dataset and attribute it will ever have; SWMR can add none."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+
+from labctl.array import Geometry, Scale
+from labctl.errors import RecordingError
+from labctl.recording import layout
+from labctl.recording.layout import Column, Counter, Outcome
+from labctl.recording.text import iso_time, json_text
+from labctl.steps import Variable
+
+LIBVER = ("v110", "v110")  # what SWMR needs and what tools built on HDF5 1.10 still read
+
+_OUTCOME_BYTES = 16
+_TIME_BYTES = 32
+_TEXT_CHUNK = 1024
+_DIMENSION_ONLY = "This is a netCDF dimension but not a netCDF variable."
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What is known of a run before it starts; the fields of `RunWriter.create`."""
+
+    protocol: str
+    title: str
+    phases: Sequence[str]
+    variables: Sequence[Variable]
+    geometry: Geometry
+    dac: Scale
+    adc: Scale
+    started: float
+    provenance: Mapping[str, Any]
+
+
+def image(run: RunInfo) -> bytes:
+    """The empty file of `run`, built in memory: HDF5 takes a full disk badly while it builds."""
+    content = io.BytesIO()
+    with h5py.File(content, "w", libver=LIBVER) as file:
+        events = layout.events(run.dac, run.adc)
+        steps = layout.steps(run.phases, run.variables)
+        maps = layout.maps(run.variables)
+        _describe(file, run)
+        _add_table(file, "events", "event", events, layout.event_chunk(run.geometry))
+        _add_table(file, "operations", "operation", layout.OPERATIONS, layout.ROW_CHUNK)
+        _add_table(file, "steps", "step", steps, layout.ROW_CHUNK)
+        _add_maps(file, run.geometry, maps)
+        _add_counters(file)
+        _add_provenance(file, run.provenance)
+        _choose_plot(file, maps)
+    return content.getvalue()
+
+
+def set_text_attribute(file: h5py.File, name: str, content: str) -> None:
+    """Overwrite `outcome` or `ended` in place: SWMR can neither add nor resize attributes."""
+    attribute = h5py.h5a.open(file.id, name.encode())
+    stored = attribute.get_type()
+    attribute.write(np.array(content.encode(), f"S{stored.get_size()}"), stored)
+
+
+def is_dimension_only(dataset: h5py.Dataset) -> bool:
+    """Whether `dataset` is nothing but the length of a dimension."""
+    return bool(dataset.is_scale) and dataset.attrs["NAME"].startswith(_DIMENSION_ONLY.encode())
+
+
+def _is_flat(item: object) -> bool:
+    return isinstance(item, str | int | float | np.generic)
+
+
+def _describe(file: h5py.File, run: RunInfo) -> None:
+    """Attributes of the file: what a search asks for, and the two that closing overwrites in place."""
+    flat = {name: item for name, item in run.provenance.items() if _is_flat(item)}
+    if taken := layout.OWN_ATTRIBUTES & flat.keys():
+        raise RecordingError(f"provenance may not use the run file's own attribute `{min(taken)}`")
+    attributes = {
+        "format": layout.FORMAT,
+        "format_version": layout.FORMAT_VERSION,
+        "Conventions": "CF-1.11",
+        "title": run.title,
+        "protocol": run.protocol,
+        "rows": run.geometry.rows,
+        "cols": run.geometry.cols,
+        "cell": run.geometry.cell,
+        "started": iso_time(run.started),
+        "NX_class": "NXroot",
+    }
+    file.attrs.update(attributes | flat)
+    for name, text, length in (
+        ("outcome", Outcome.RUNNING.value, _OUTCOME_BYTES),
+        ("ended", "", _TIME_BYTES),
+    ):
+        file.attrs.create(name, text.encode(), dtype=h5py.string_dtype("utf-8", length))
+
+
+def _add_table(
+    file: h5py.File, group_name: str, dimension: str, columns: Sequence[Column], chunk: int
+) -> None:
+    group = file.create_group(group_name)
+    group.attrs["NX_class"] = "NXdata"
+    scale = _add_dimension(group, dimension, 0, None, chunk)
+    for column in columns:
+        dataset = _add_column(group, column, (0,), (None,), (chunk,))
+        dataset.dims[0].attach_scale(scale)
+
+
+def _add_maps(file: h5py.File, geometry: Geometry, columns: Sequence[Column]) -> None:
+    group = file.create_group("maps")
+    group.attrs["NX_class"] = "NXdata"
+    scales = []
+    for name, size in (("row", geometry.rows), ("col", geometry.cols)):
+        scale = group.create_dataset(name, data=np.arange(size, dtype="u4"))
+        scale.attrs.update({"long_name": f"{name} of the array", "units": "1"})
+        scale.make_scale(name)
+        scales.append(scale)
+    shape = (geometry.rows, geometry.cols)
+    for column in columns:
+        dataset = _add_column(group, column, shape, shape, shape)
+        for axis, scale in enumerate(scales):
+            dataset.dims[axis].attach_scale(scale)
+
+
+def _add_counters(file: h5py.File) -> None:
+    """The counters, on disk from the start, so that each later write of them is one small write in place."""
+    group = file.create_group("commits")
+    scale = _add_dimension(group, "counter", len(Counter), len(Counter), len(Counter))
+    column = Column("counters", "u8", "what is complete in this file", "1")
+    dataset = _add_column(group, column, (len(Counter),), (len(Counter),), (len(Counter),))
+    dataset.attrs["counter_meanings"] = " ".join(counter.name.lower() for counter in Counter)
+    dataset.dims[0].attach_scale(scale)
+    dataset[:] = 0
+
+
+def _add_provenance(file: h5py.File, provenance: Mapping[str, Any]) -> None:
+    """Nested provenance as JSON attributes, and room for the texts that come at the end."""
+    group = file.create_group("provenance")
+    group.attrs["NX_class"] = "NXcollection"
+    for name, content in provenance.items():
+        if not _is_flat(content):
+            group.attrs[name] = json_text(content)
+    for name in layout.TEXTS:
+        scale = _add_dimension(group, f"{name}_bytes", 0, None, _TEXT_CHUNK)
+        text = group.create_dataset(name, (0,), "S1", maxshape=(None,), chunks=(_TEXT_CHUNK,))
+        text.attrs["_Encoding"] = "utf-8"
+        text.dims[0].attach_scale(scale)
+
+
+def _add_dimension(group: h5py.Group, name: str, size: int, limit: int | None, chunk: int) -> h5py.Dataset:
+    """A dimension without coordinates, the netCDF-4 way: a dataset of nothing but its length."""
+    scale = group.create_dataset(name, (size,), "f4", maxshape=(limit,), chunks=(chunk,))
+    scale.make_scale(f"{_DIMENSION_ONLY} {size:9d}")
+    return scale
+
+
+def _add_column(
+    group: h5py.Group,
+    column: Column,
+    shape: tuple[int, ...],
+    limits: tuple[int | None, ...],
+    chunks: tuple[int, ...],
+) -> h5py.Dataset:
+    dataset = group.create_dataset(
+        column.name, shape, column.dtype, maxshape=limits, chunks=chunks, fillvalue=column.fill
+    )
+    dtype = dataset.dtype
+    dataset.attrs["long_name"] = column.long_name
+    if column.unit:
+        dataset.attrs["units"] = column.unit
+    if column.masked:
+        dataset.attrs["_FillValue"] = dtype.type(column.fill)
+    if column.flags:
+        dataset.attrs["flag_values"] = np.array(list(column.flags.values()), dtype)
+        dataset.attrs["flag_meanings"] = " ".join(name.replace(" ", "_") for name in column.flags)
+    if column.scale:
+        dataset.attrs["scale_factor"] = np.float64(column.scale.step)
+        dataset.attrs["add_offset"] = np.float64(column.scale.offset)
+        dataset.attrs["top_code"] = dtype.type(column.scale.top)
+    return dataset
+
+
+def _choose_plot(file: h5py.File, maps: Sequence[Column]) -> None:
+    """NeXus viewers open on the protocol's first map, else on the readings."""
+    if maps:
+        file.attrs["default"] = "maps"
+        file["maps"].attrs.update({"signal": maps[0].name, "axes": ["row", "col"]})
+    else:
+        file.attrs["default"] = "events"
+        file["events"].attrs["signal"] = "reading"

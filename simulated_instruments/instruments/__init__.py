@@ -1,0 +1,1 @@
+"""Firmware: what an instrument does with a message."""
