@@ -77,11 +77,12 @@ class TestBoard:
             managers=managers,
         )
         self._sequence = 0
+        self._armed = False  # outputs are on
 
     # -- life ---------------------------------------------------------------------------------------------------
 
     def connect(self) -> None:
-        """Open the link, put the board in a known state with outputs on, and learn what it is."""
+        """Open the link, put the board in a known state with outputs off, and learn what it is."""
         self.link.connect()
         try:
             self._set_up()
@@ -96,6 +97,7 @@ class TestBoard:
             self._log.close()
 
     def safe_state(self, timeout_s: float = 2.0) -> None:
+        self._armed = False
         self.link.timeout_s, usual = timeout_s, self.link.timeout_s
         try:
             self.link.write(":OUTPut:SAFE")
@@ -177,7 +179,6 @@ class TestBoard:
         self.link.exchange(
             "*CLS;*RST;:FORMat:BORDer SWAPped;:FORMat:DATA REAL,32"
             f";:SENSe:VOLTage {self.settings.read_voltage:.9g};:SENSe:CURRent:RANGe {self.settings.current_range:.9g}"
-            ";:OUTPut:STATe ON"
         )
 
     def _learn(self) -> None:
@@ -207,7 +208,9 @@ class TestBoard:
         """Send the batches in one message; after a fault find out which of them were applied and send the rest."""
         first = self._sequence + 1
         durations = [len(batch.cells) * self._cell_time(batch, verify) for batch in batches]
-        parts = [part for number, batch in enumerate(batches, first) for part in self._message(number, batch, verify)]
+        parts: list[str | np.ndarray] = [] if self._armed else [":OUTPut:STATe ON;"]
+        for number, batch in enumerate(batches, first):
+            parts += self._message(number, batch, verify)
         try:
             *blocks, ended = self.link.exchange(*parts, ":SYSTem:TIME?", timeout_s=self._allow(sum(durations)))
         except LinkError as problem:
@@ -217,6 +220,7 @@ class TestBoard:
         except InstrumentError:
             self._sequence = self._ask_sequence()
             raise
+        self._armed = True
         self._sequence += len(batches)
         if not verify:
             return ()

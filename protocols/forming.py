@@ -24,7 +24,7 @@ class FormingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     hold: further pulses at the ramp's stop for cells that still have not.
     """
 
-    ramp: Ramp = Ramp(start=Volt(2.8), stop=Volt(4.0), step=Volt(0.1), width=Second(1e-6), gate=Volt(1.8))
+    ramp: Ramp = Ramp(start=Volt(3.1), stop=Volt(3.9), step=Volt(0.1), width=Second(1e-6), gate=Volt(1.2))
     formed_at: Siemens = Siemens(1e-6)
     hold: int = 2
 

@@ -56,7 +56,8 @@ class WriteVerifySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 
     target: (rows, cols) conductances in S. cells: (rows, cols) bool, which of them to program (all where None).
     exclude: (rows, cols) bool, cells never to be touched. tolerance: half the window's width in S; tolerances:
-    (rows, cols), each cell's own instead. form: how to form pristine cells first; None: leave them, and call them never formed.
+    (rows, cols), each cell's own instead. aim: the inner share of the window in which a cell has to land, so that noise
+    does not carry it out again. form: how to form pristine cells first; None: leave them, and call them never formed.
     formed_at: below it a cell counts as pristine. reverify: delays in s after programming at which every cell is read
     again. stuck_change: a whole ramp that moves a cell by less leaves it stuck.
     """
@@ -66,8 +67,9 @@ class WriteVerifySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     exclude: np.ndarray | None = None
     tolerance: Siemens = Siemens(1e-6)
     tolerances: np.ndarray | None = None
-    set: Ramp = Ramp(start=Volt(0.8), stop=Volt(2.4), step=Volt(0.04), width=Second(1e-7), gate=Volt(1.8))
-    reset: Ramp = Ramp(start=Volt(0.8), stop=Volt(2.8), step=Volt(0.04), width=Second(1e-7), gate=Volt(3.0))
+    aim: float = 0.8
+    set: Ramp = Ramp(start=Volt(1.2), stop=Volt(2.5), step=Volt(0.05), width=Second(1e-7), gate=Volt(2.0))
+    reset: Ramp = Ramp(start=Volt(1.4), stop=Volt(3.0), step=Volt(0.05), width=Second(1e-7), gate=Volt(2.5))
     confirm: Confirm = Confirm()
     max_pulses: int = 300
     max_reversals: int = 30
@@ -84,6 +86,8 @@ class WriteVerifySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
             raise ValueError(f"max_reversals must be 0 to 250, not {self.max_reversals}")
         if not 0 <= self.hold <= 1000:
             raise ValueError(f"hold must be 0 to 1000, not {self.hold}")
+        if not 0 < self.aim <= 1:
+            raise ValueError(f"aim must be more than 0 and at most 1, not {self.aim:g}")
         if not (self.tolerance > 0 and (self.tolerances is None or np.all(self.tolerances > 0))):
             raise ValueError("a tolerance must be more than 0 S")
         if any(not 0 <= delay < 1e9 for delay in self.reverify) or list(self.reverify) != sorted(self.reverify):
@@ -92,11 +96,16 @@ class WriteVerifySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """(cells,) target windows in ADC codes: low and high are inside. `wanted`, `excluded`: (cells,) bool."""
+    """(cells,) targets in S, and windows in ADC codes whose `low` and `high` are inside.
+
+    `aim_low`, `aim_high`: where a cell has to land. `wanted`, `excluded`: bool. `count`: of wanted cells, at least 1.
+    """
 
     target: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    aim_low: np.ndarray
+    aim_high: np.ndarray
     wanted: np.ndarray
     excluded: np.ndarray
     count: int
@@ -107,8 +116,8 @@ def windows(settings: WriteVerifySettings, geometry: Geometry, adc: Scale) -> Wi
     shape = (geometry.rows, geometry.cols)
     target = _map(settings.target, shape, "target").astype(np.float32)
     wanted = np.ones(shape, bool) if settings.cells is None else _map(settings.cells, shape, "cells").astype(bool)
-    excluded = np.zeros(shape, bool) if settings.exclude is None else _map(settings.exclude, shape, "exclude")
-    wanted &= ~excluded.astype(bool)
+    excluded = np.zeros(shape, bool) if settings.exclude is None else _map(settings.exclude, shape, "exclude").astype(bool)
+    wanted &= ~excluded
     tolerance = (
         np.full(shape, settings.tolerance, np.float32)
         if settings.tolerances is None
@@ -116,18 +125,20 @@ def windows(settings: WriteVerifySettings, geometry: Geometry, adc: Scale) -> Wi
     )
     _check_targets(target, tolerance, wanted, adc)
     target = np.where(wanted, target, 0)
-    low = np.ceil((target - tolerance - adc.offset) / adc.step).clip(0, adc.top)
-    high = np.floor((target + tolerance - adc.offset) / adc.step).clip(0, adc.top - 1)
-    if np.any((high < low) & wanted):
+    low, high = _codes_within(target, tolerance, adc)
+    aim_low, aim_high = _codes_within(target, tolerance * np.float32(settings.aim), adc)
+    if np.any((aim_high < aim_low) & wanted.ravel()):
         raise SettingsError(f"$.tolerance: narrower than one step of the converter, {format_quantity(adc.step, 'S')}")
     return Windows(
-        target.ravel(),
-        low.astype(np.uint16).ravel(),
-        high.astype(np.uint16).ravel(),
-        wanted.ravel(),
-        excluded.astype(bool).ravel(),
-        max(int(np.count_nonzero(wanted)), 1),
+        target.ravel(), low, high, aim_low, aim_high, wanted.ravel(), excluded.ravel(), max(np.count_nonzero(wanted), 1)
     )
+
+
+def _codes_within(target: np.ndarray, tolerance: np.ndarray, adc: Scale) -> tuple[np.ndarray, np.ndarray]:
+    """(cells,) lowest and highest code within `tolerance` of `target`, never the top one, which means saturated."""
+    low = np.ceil((target - tolerance - adc.offset) / adc.step).clip(0, adc.top)
+    high = np.floor((target + tolerance - adc.offset) / adc.step).clip(0, adc.top - 1)
+    return low.astype(np.uint16).ravel(), high.astype(np.uint16).ravel()
 
 
 def _map(values: np.ndarray, shape: tuple[int, int], name: str) -> np.ndarray:
@@ -163,8 +174,8 @@ class _Active:
     """
 
     cells: Cells
-    low: np.ndarray
-    high: np.ndarray
+    aim_low: np.ndarray
+    aim_high: np.ndarray
     target: np.ndarray
     reading: np.ndarray
     direction: np.ndarray
@@ -235,8 +246,8 @@ class _Programming:
         direction = np.where(reading < target, _UP, _DOWN).astype(np.int8)
         active = _Active(
             cells=cells,
-            low=self.windows.low[cells],
-            high=self.windows.high[cells],
+            aim_low=self.windows.aim_low[cells],
+            aim_high=self.windows.aim_high[cells],
             target=target,
             reading=reading,
             direction=direction,
@@ -283,11 +294,11 @@ class _Programming:
     ) -> np.ndarray:
         """Reverse what crossed its window; return the entries inside it."""
         if operation is Operation.SET:
-            arrived = entries[codes >= active.low[entries]]
-            crossed = active.reading[arrived] > active.high[arrived]
+            arrived = entries[codes >= active.aim_low[entries]]
+            crossed = active.reading[arrived] > active.aim_high[arrived]
         else:
-            arrived = entries[codes <= active.high[entries]]
-            crossed = active.reading[arrived] < active.low[arrived]
+            arrived = entries[codes <= active.aim_high[entries]]
+            crossed = active.reading[arrived] < active.aim_low[arrived]
         self._reverse(active, arrived[crossed], passes)
         return arrived[~crossed]
 
@@ -305,10 +316,10 @@ class _Programming:
         confirm = self.settings.confirm
         agreed = np.ones(len(landed), bool)
         if confirm.reads:
-            codes = self.array.read(active.cells[landed], confirm.reads).codes
+            cells = active.cells[landed]
+            codes = self.array.read(cells, confirm.reads).codes
             self.reads += codes.size
-            inside = (codes >= active.low[landed]) & (codes <= active.high[landed])
-            agreed = np.count_nonzero(inside, axis=0) >= confirm.needed
+            agreed = self._inside(codes, cells) >= confirm.needed
             active.reading[landed] = codes.mean(axis=0, dtype=np.float32)
         self._settle(active, landed[agreed], passes + 1, CellOutcome.IN_WINDOW)
         doubtful = landed[~agreed]
@@ -342,7 +353,7 @@ class _Programming:
     def _why(self, active: _Active, entries: np.ndarray, passes: int) -> np.ndarray:
         moved = np.abs(active.reading[entries] - active.origin[entries])
         still = moved < self.settings.stuck_change / self.array.adc.step
-        below = active.reading[entries] < active.low[entries]
+        below = active.reading[entries] < active.aim_low[entries]
         length = np.where(active.direction[entries] == _UP, len(self.set_codes), len(self.reset_codes))
         whole_ramp = passes - active.start[entries] >= length
         outcome = np.full(len(entries), CellOutcome.UNREACHED, np.uint8)
@@ -383,8 +394,12 @@ class _Programming:
         codes = self.array.read(doubtful, confirm.reads).codes
         self.reads += codes.size
         self._note_readings(doubtful, np.rint(codes.mean(axis=0, dtype=np.float32)).astype(np.uint16))
-        inside = (codes >= self.windows.low[doubtful]) & (codes <= self.windows.high[doubtful])
-        return doubtful[np.count_nonzero(inside, axis=0) < confirm.needed]
+        return doubtful[self._inside(codes, doubtful) < confirm.needed]
+
+    def _inside(self, codes: np.ndarray, cells: Cells) -> np.ndarray:
+        """(n,) how many of the (repeats, n) readings of `cells` are in their windows."""
+        inside: np.ndarray = (codes >= self.windows.low[cells]) & (codes <= self.windows.high[cells])
+        return np.count_nonzero(inside, axis=0)
 
     def _note_readings(self, cells: Cells, codes: np.ndarray) -> None:
         target = self._target_codes(cells)

@@ -44,7 +44,7 @@ def save_figure(run: str | Path, output: str | Path | None = None) -> Path:
         tree.close()
     FigureCanvasAgg(figure)
     try:
-        figure.savefig(target, dpi=110)
+        figure.savefig(target, dpi=100)
     except (OSError, ValueError) as problem:
         raise RecordingError(f"{target}: the figure cannot be written: {problem}") from None
     return target
@@ -199,9 +199,9 @@ def _pulses(axis: Axes, pulses: np.ndarray) -> None:
     ordered = np.sort(pulses.ravel())
     if ordered.size:
         axis.plot(ordered, 1 - np.arange(ordered.size) / ordered.size, color="#4c72b0", drawstyle="steps-post")
-        axis.set(yscale="log", xscale="symlog")
+        axis.set(yscale="log", xscale="symlog", xlim=(0, None))
         axis.annotate(
-            f"median {np.median(ordered):.0f}\n99 % within {np.quantile(ordered, 0.99):.0f}", (0.6, 0.86), xycoords="axes fraction"
+            f"median {np.median(ordered):.0f}\n99 % within {np.quantile(ordered, 0.99):.0f}", (0.05, 0.05), xycoords="axes fraction"
         )
     axis.set(xlabel="pulses", ylabel="share of cells that took at least so many", title="pulses per cell")
 
@@ -211,7 +211,7 @@ def _histogram(axis: Axes, values: np.ndarray, label: str, title: str) -> None:
     if values.size:
         low, high = np.quantile(values, [0.001, 0.999])
         pad = max((high - low) * 0.05, 1e-9)
-        axis.hist(values, bins=120, range=(low - pad, high + pad), color="#4c72b0")
+        axis.hist(values, bins=60, range=(low - pad, high + pad), color="#4c72b0")
     axis.set(xlabel=label, ylabel="cells", title=title)
 
 

@@ -141,20 +141,15 @@ class VisaTransport:
 
     def read_into(self, view: memoryview, deadline: float) -> None:
         self._end_at_newline(False)
-        done = 0
-        while done < len(view):
-            self._arm(deadline)
-            data, _ = self._call(self._resource.visalib.read, self._resource.session, len(view) - done)
-            view[done : done + len(data)] = data
-            done += len(data)
+        self._arm(deadline)
+        view[:] = self._call(self._resource.read_bytes, len(view), chunk_size=len(view))
 
     def read_line(self, deadline: float) -> bytes:
         self._end_at_newline(True)
         line = bytearray()
         while not line.endswith(b"\n"):
             self._arm(deadline)
-            data, _ = self._call(self._resource.visalib.read, self._resource.session, 4096)
-            line += data
+            line += self._call(self._resource.read_raw, 4096)
             if len(line) > MAX_LINE:
                 raise LinkError(f"an answer of more than {MAX_LINE} bytes has no end of line")
         return bytes(line[:-1])
@@ -174,12 +169,12 @@ class VisaTransport:
         if not 0.9 * self._resource.timeout <= left <= self._resource.timeout:
             self._resource.timeout = left
 
-    def _call(self, function: Any, *arguments: Any) -> Any:
+    def _call(self, function: Any, *arguments: Any, **named: Any) -> Any:
         import pyvisa
         from pyvisa.constants import StatusCode
 
         try:
-            return function(*arguments)
+            return function(*arguments, **named)
         except pyvisa.errors.VisaIOError as problem:
             if problem.error_code == StatusCode.error_timeout:
                 raise LinkTimeoutError("no answer") from None

@@ -1,0 +1,119 @@
+"""Noise as a function: the variate of (serial, effect, cell, count), with no generator state.
+
+Every random part of a chip is such a variate: a trait of a cell at count 0, the noise of its n-th pulse or
+read at count n. So an outcome depends neither on how cells are batched nor on their order, and survives a
+kill and a resume.
+
+The hash, with a key of two words from the serial and the effect:
+
+    mix(mix(cell * K + count + key.before) + cell ^ key.after)
+
+The cell enters twice: were the inner word all there is, cells whose `cell * K` lie a few counts apart would
+go through the same words, one behind the other. `mix` is `lowbias32` (C. Wellons, hash-prospector, public
+domain).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arena import Arena
+
+_TABLE_BITS = 16
+_CELL_STRIDE = np.uint32(0x9E3779B1)  # odd, near 2**32 / golden ratio: neighbours land far apart
+_MIX = ((16, np.uint32(0x7FEB352D)), (15, np.uint32(0x846CA68B)))
+_LAST_SHIFT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseKey:
+    """What one effect on one chip is drawn with: two 32-bit words."""
+
+    before: np.uint32
+    after: np.uint32
+
+    @classmethod
+    def of(cls, serial: str, effect: str) -> NoiseKey:
+        """The same for the same texts on every machine and in every version of Python."""
+        digest = hashlib.blake2b(serial.encode(), key=effect.encode(), digest_size=8).digest()
+        return cls(
+            np.uint32(int.from_bytes(digest[:4], "little")), np.uint32(int.from_bytes(digest[4:], "little"))
+        )
+
+
+def hash_bits(
+    key: NoiseKey, cells: NDArray[np.uint32], counts: NDArray[np.uint32] | np.uint32, arena: Arena
+) -> NDArray[np.uint32]:
+    """32 uniform bits for each of `cells` (n,) at its count: (n,), or one count for all. Lives in `arena`."""
+    bits, shifted = arena.uint32(len(cells)), arena.uint32(len(cells))
+    np.multiply(cells, _CELL_STRIDE, out=bits)
+    bits += counts
+    bits += key.before
+    _mix(bits, shifted)
+    bits += cells
+    bits ^= key.after
+    _mix(bits, shifted)
+    return bits
+
+
+def _mix(bits: NDArray[np.uint32], shifted: NDArray[np.uint32]) -> None:
+    """A bijection of 32-bit words in which every bit depends on every bit, in place; `shifted` is scratch."""
+    for shift, multiplier in _MIX:
+        np.right_shift(bits, shift, out=shifted)
+        bits ^= shifted
+        bits *= multiplier
+    np.right_shift(bits, _LAST_SHIFT, out=shifted)
+    bits ^= shifted
+
+
+def uniform(
+    key: NoiseKey, cells: NDArray[np.uint32], counts: NDArray[np.uint32] | np.uint32, arena: Arena
+) -> NDArray[np.float32]:
+    """Uniform variates, the middles of 2**23 equal parts of (0, 1): never 0, never 1. Lives in `arena`."""
+    bits = hash_bits(key, cells, counts, arena)
+    bits >>= 9
+    values = arena.float32(len(cells))
+    np.copyto(values, bits, casting="same_kind")
+    values += np.float32(0.5)
+    values *= np.float32(2.0**-23)
+    return values
+
+
+def standard_normal(
+    key: NoiseKey, cells: NDArray[np.uint32], counts: NDArray[np.uint32] | np.uint32, arena: Arena
+) -> NDArray[np.float32]:
+    """Standard normal variates. Lives in `arena`.
+
+    The sum of two independent quantiles of N(0, 1/2), one looked up for each half of the bits: the
+    convolution of two normals is normal, and only its far tail feels that a table of 65,536 ends at 4.3 of
+    its own sigma.
+    """
+    table = _half_normal_quantiles()
+    values = arena.float32(len(cells))
+    mark = arena.mark()
+    halves = hash_bits(key, cells, counts, arena).view(np.uint16)
+    second, index = arena.float32(len(cells)), arena.intp(len(cells))
+    np.copyto(index, halves[::2])
+    np.take(table, index, out=values, mode="clip")
+    np.copyto(index, halves[1::2])
+    np.take(table, index, out=second, mode="clip")
+    values += second
+    arena.release(mark)
+    return values
+
+
+@functools.cache
+def _half_normal_quantiles() -> NDArray[np.float32]:
+    """Quantiles of N(0, 1/2) at the middles of 65,536 equal parts, scaled to a variance of exactly 1/2."""
+    size = 1 << _TABLE_BITS
+    quantile = NormalDist().inv_cdf
+    upper = np.array([quantile((i + 0.5) / size) for i in range(size // 2, size)])
+    table = np.concatenate([-upper[::-1], upper])
+    scaled: NDArray[np.float32] = (table / table.std() * np.sqrt(0.5)).astype(np.float32)
+    return scaled

@@ -1,0 +1,113 @@
+"""What all kinds of memory cell have in common: operations, pulses, selections, the interface of a model."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arena import Arena
+
+Float32 = NDArray[np.float32]
+Voltage = Float32 | np.float32
+Element = TypeVar("Element", bound=np.generic)
+
+
+class Operation(enum.IntEnum):
+    """What a pulse is for: which lines are driven, and so its polarity."""
+
+    FORM = 1
+    SET = 2
+    RESET = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What the pulses of one batch share. width: s. gate: V on the word line. time: s, when it began."""
+
+    operation: Operation
+    width: float
+    gate: float
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Some cells of a model, few enough for the cache.
+
+    cells: (n,) u32. index: where they stand in the model's arrays, a slice where they are neighbours. `arena`
+    is theirs for temporaries.
+    """
+
+    cells: NDArray[np.uint32]
+    index: slice | NDArray[np.intp]
+    arena: Arena
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def take(self, array: NDArray[Element]) -> NDArray[Element]:
+        """These cells' elements of `array`: a view of neighbours, else a copy (`put` brings it back)."""
+        if isinstance(self.index, slice):
+            return array[self.index]
+        taken: NDArray[Any] = self.arena.array(array.dtype.type, len(self))
+        np.take(array, self.index, out=taken, mode="clip")
+        return taken
+
+    def put(self, array: NDArray[Element], taken: NDArray[Element]) -> None:
+        """Bring what `take` gave, changed in place, back into `array`."""
+        if not isinstance(self.index, slice):
+            array[self.index] = taken
+
+
+def select(cells: NDArray[np.uint32] | None, total: int, arena: Arena) -> Iterator[tuple[slice, Selection]]:
+    """`cells` (None: all of `total`) in selections of the arena's size, each with its place in the batch.
+
+    Every selection takes back what the one before it had of the arena.
+    """
+    count = total if cells is None else len(cells)
+    for start in range(0, count, arena.size):
+        arena.reset()
+        batch = slice(start, min(start + arena.size, count))
+        if cells is None:
+            yield batch, Selection(arena.range(start, batch.stop - start), batch, arena)
+        else:
+            index = arena.intp(batch.stop - start)
+            np.copyto(index, cells[batch])
+            yield batch, Selection(cells[batch], index, arena)
+
+
+class CellModel(Protocol):
+    """The cells of one chip: what they are like, the state they are in, and what pulses and reads do to it.
+
+    A new kind of cell (phase change, say) is a class like this. Conductance in S, voltage in V, time in s.
+    What `read` gives lives in the selection's arena and may be changed in place; what `read_moments` gives
+    may be a view.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def state(self) -> Mapping[str, NDArray[Any]]:
+        """Everything that changes, by name, (cells,) each, to be saved; written in place to restore it.
+
+        `pulses` and `reads` (u32) are among it: how many of each every cell has had, which its noise is drawn
+        at.
+        """
+
+    def pulse(self, where: Selection, voltage: Voltage, pulse: Pulse) -> None:
+        """One pulse on each cell; voltage (n,) or one for all."""
+
+    def pulse_and_read(self, where: Selection, voltage: Voltage, pulse: Pulse) -> Float32:
+        """`pulse`, then `read`, to the last bit, but fetching the cells' state once: (n,)."""
+
+    def read(self, where: Selection, time: float) -> Float32:
+        """The conductance each cell shows, with its noise: (n,)."""
+
+    def read_moments(self, where: Selection, time: float) -> tuple[Float32, Float32]:
+        """What reads scatter around (n,) and their variance in S**2 (n,). Counts as no read."""

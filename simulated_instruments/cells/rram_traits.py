@@ -1,0 +1,118 @@
+"""What a cell is born with: device-to-device spread and defects, decided by the chip's serial alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arena import Arena
+from .hashing import NoiseKey, standard_normal, uniform
+from .model import Float32
+from .rram_parameters import RramParameters
+
+_BLOCK = 32_768
+_AT_BIRTH = np.uint32(0)
+
+
+@dataclass(frozen=True, slots=True)
+class RramTraits:
+    """Fixed for life, (cells,) float32 each.
+
+    pristine_conductance: S. breakdown_voltage: V, infinite where the cell never forms. set_voltage,
+    reset_voltage: V, infinite where it is stuck. abruptness: Weibull slope of its switching, 1. ceiling: its
+    part in what the compliance leaves, 1. floor: S. read_noise: relative. stuck_high: bool.
+    """
+
+    pristine_conductance: Float32
+    breakdown_voltage: Float32
+    set_voltage: Float32
+    reset_voltage: Float32
+    abruptness: Float32
+    ceiling: Float32
+    floor: Float32
+    read_noise: Float32
+    stuck_high: NDArray[np.bool_]
+
+    @classmethod
+    def draw(cls, serial: str, count: int, parameters: RramParameters) -> RramTraits:
+        """The traits of `count` cells of the chip `serial`.
+
+        Spreads: normal in a voltage, lognormal in a conductance or a ratio. Tails: a fraction of cells breaks
+        down early, or switches late, by an exponentially distributed voltage. Defects exclude each other.
+        """
+        p, born = parameters, _Births(serial, count)
+        slow = born.tail("slow", p.slow_fraction, p.slow_tail)
+        breakdown = born.normal("breakdown voltage", p.breakdown_voltage, p.breakdown_device_spread)
+        breakdown -= born.tail("early breakdown", p.breakdown_early_fraction, p.breakdown_early_tail)
+        set_voltage = slow + born.normal("set voltage", p.set_voltage, p.set_voltage_device_spread)
+        reset_voltage = slow + born.normal("reset voltage", p.reset_voltage, p.reset_voltage_device_spread)
+        ceiling = born.lognormal("ceiling", 1.0, p.compliance_device_spread)
+
+        defect = born.uniform("defect")
+        unformable = defect < p.unformable_fraction
+        defect -= np.float32(p.unformable_fraction)
+        stuck_low = ~unformable & (defect < p.stuck_low_fraction)
+        defect -= np.float32(p.stuck_low_fraction)
+        stuck_high = ~unformable & ~stuck_low & (defect < p.stuck_high_fraction)
+
+        breakdown[unformable] = np.inf
+        ceiling[stuck_low] *= np.float32(p.stuck_low_factor)
+        set_voltage[stuck_low | stuck_high] = np.inf
+        reset_voltage[stuck_low | stuck_high] = np.inf
+        return cls(
+            pristine_conductance=born.lognormal("pristine", p.pristine_conductance, p.pristine_device_spread),
+            breakdown_voltage=breakdown,
+            set_voltage=set_voltage,
+            reset_voltage=reset_voltage,
+            abruptness=born.lognormal("abruptness", 1.0, p.abruptness_device_spread),
+            ceiling=ceiling,
+            floor=born.lognormal("floor", p.floor_conductance, p.floor_device_spread),
+            read_noise=born.lognormal("read noise of the cell", p.read_noise, p.read_noise_device_spread),
+            stuck_high=stuck_high,
+        )
+
+
+class _Births:
+    """Draws one trait for every cell of a chip."""
+
+    def __init__(self, serial: str, count: int) -> None:
+        self._serial = serial
+        self._count = count
+        self._arena = Arena(min(_BLOCK, count))
+
+    def uniform(self, trait: str) -> Float32:
+        return self._draw(uniform, trait)
+
+    def normal(self, trait: str, mean: float, spread: float) -> Float32:
+        values = self._draw(standard_normal, trait)
+        values *= np.float32(spread)
+        values += np.float32(mean)
+        return values
+
+    def lognormal(self, trait: str, median: float, spread: float) -> Float32:
+        values = self.normal(trait, 0.0, spread)
+        np.exp(values, out=values)
+        values *= np.float32(median)
+        return values
+
+    def tail(self, trait: str, fraction: float, scale: float) -> Float32:
+        """Exponential of mean `scale` for a `fraction` of the cells, 0 for the others."""
+        values = self.uniform(trait)
+        values *= np.float32(1 / fraction if fraction else math.inf)
+        np.minimum(values, np.float32(1), out=values)
+        np.log(values, out=values)
+        values *= np.float32(-scale)
+        return values
+
+    def _draw(self, variate: Callable[..., Float32], trait: str) -> Float32:
+        key = NoiseKey.of(self._serial, f"trait: {trait}")
+        values = np.empty(self._count, np.float32)
+        for start in range(0, self._count, self._arena.size):
+            self._arena.reset()
+            cells = self._arena.range(start, min(self._arena.size, self._count - start))
+            values[start : start + len(cells)] = variate(key, cells, _AT_BIRTH, self._arena)
+        return values

@@ -1,0 +1,1 @@
+"""Chips: cells and the periphery around them."""

@@ -1,0 +1,270 @@
+"""A crossbar macro: an array of memory cells and the converters, amplifiers and line drivers around it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cells.arena import Arena
+from ..cells.hashing import NoiseKey, standard_normal
+from ..cells.model import CellModel, Operation, Pulse, Selection, Voltage, select
+from ..cells.parameters import parameters_digest
+from ..cells.rram import RramCells
+from ..cells.rram_parameters import RramParameters
+from .converters import Converter
+from .state_file import ChipRecord, read_record, write_record
+
+_BLOCK = 32_768  # cells at a time: a block's temporaries stay in the cache
+_HEADROOM = 1 / 32  # of the range lies below zero, so that noise around zero is not rectified
+
+Cells = NDArray[np.uint32]
+Codes = NDArray[np.uint16]
+
+
+class CrossbarMacro:
+    """Cells in rows and columns, `cell = row * cols + col`; buy one with `CrossbarMacro.buy`.
+
+    Amplitudes and readings are converter codes. A batch names a cell at most once. What a cell does depends
+    only on its own history, so any batching or order of the same pulses and reads gives the same codes, to
+    the last bit.
+
+    dac: V of a pulse's amplitude, 16 bits. adc: A of a reading, 14 bits, on the present `current_range`.
+    column_adc: A of a multiplication, 14 bits, both signs. temperature: K, kept with the state.
+    """
+
+    ranges = (1e-6, 4e-6, 16e-6, 64e-6)
+    """Full-scale currents of a reading, A."""
+
+    read_voltages = (0.05, 0.5)
+    """The lowest and highest read voltage, V."""
+
+    dac = Converter(step=5.0 / 65_536, offset=0.0, bits=16)
+    column_adc = Converter.spanning(-2e-3, 2e-3, bits=14)
+
+    def __init__(self, serial: str, cells: CellModel, digest: str, rows: int, cols: int) -> None:
+        self.serial = serial
+        self.rows = rows
+        self.cols = cols
+        self.temperature = 300.0
+        self.multiplications = 0
+        self._cells = cells
+        self._digest = digest
+        self._read_voltage = 0.2
+        self._current_range = self.ranges[2]
+        self._arena = Arena(min(_BLOCK, rows * cols))
+        self._moments: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+
+    @classmethod
+    def buy(
+        cls, serial: str, parameters: RramParameters | None = None, rows: int = 512, cols: int = 512
+    ) -> CrossbarMacro:
+        """The chip of that serial number, fresh: cells, defects and noise follow from the number."""
+        if rows < 1 or cols < 1 or rows * cols > 1 << 32:
+            raise ValueError(f"a crossbar of {rows} x {cols} cells cannot be made")
+        chosen = RramParameters.default() if parameters is None else parameters
+        return cls(serial, RramCells(serial, rows * cols, chosen), parameters_digest(chosen), rows, cols)
+
+    @classmethod
+    def load(cls, path: Path, parameters: RramParameters | None = None) -> CrossbarMacro:
+        """The chip as `save` left it, with the `parameters` it was bought with. Raises ChipFileError."""
+        record = read_record(path)
+        chip = cls.buy(record.serial, parameters, record.rows, record.cols)
+        record.check(path, cell_kind=chip.cell_kind, digest=chip._digest)
+        record.restore(path, chip._cells.state)
+        chip.temperature = record.temperature
+        chip.multiplications = record.multiplications
+        chip.read_voltage = record.read_voltage
+        chip.current_range = record.current_range
+        return chip
+
+    def save(self, path: Path) -> None:
+        """Write everything that the chip's future depends on; an earlier file is replaced in one step."""
+        record = ChipRecord(
+            cell_kind=self.cell_kind,
+            serial=self.serial,
+            digest=self._digest,
+            rows=self.rows,
+            cols=self.cols,
+            temperature=self.temperature,
+            multiplications=self.multiplications,
+            read_voltage=self.read_voltage,
+            current_range=self.current_range,
+            state=self._cells.state,
+        )
+        write_record(path, record)
+
+    @property
+    def cell_kind(self) -> str:
+        return self._cells.kind
+
+    @property
+    def pulse_counts(self) -> NDArray[np.uint32]:
+        """Pulses each cell has had, (rows, cols), a read-only view."""
+        return self._map("pulses")
+
+    @property
+    def read_counts(self) -> NDArray[np.uint32]:
+        """Reads each cell has had, (rows, cols), a read-only view."""
+        return self._map("reads")
+
+    @property
+    def read_voltage(self) -> float:
+        """V across a cell while it is read."""
+        return self._read_voltage
+
+    @read_voltage.setter
+    def read_voltage(self, voltage: float) -> None:
+        low, high = self.read_voltages
+        if not low <= voltage <= high:
+            raise ValueError(f"read voltage {voltage:g} V is outside {low:g} to {high:g} V")
+        self._read_voltage = float(voltage)
+
+    @property
+    def current_range(self) -> float:
+        """Full scale of a reading, A; one of `ranges`."""
+        return self._current_range
+
+    @current_range.setter
+    def current_range(self, full_scale: float) -> None:
+        if full_scale not in self.ranges:
+            raise ValueError(f"no current range of {full_scale:g} A: choose one of {self.ranges}")
+        self._current_range = float(full_scale)
+
+    @property
+    def adc(self) -> Converter:
+        return Converter.spanning(-_HEADROOM * self._current_range, self._current_range, bits=14)
+
+    def pulse(
+        self,
+        operation: int,
+        cells: Cells | None,
+        codes: Codes | int,
+        width: float,
+        gate: float,
+        time: float,
+    ) -> None:
+        """One pulse on each of `cells` (None: all of the array).
+
+        operation: an `Operation`. codes: (n,) amplitudes, or one for all. width: s. gate: V on the word line.
+        time: s on the bench's clock. Raises ValueError, and IndexError for a cell that is not there, with
+        nothing applied.
+        """
+        pulse = Pulse(Operation(operation), width, gate, time)
+        self._check(cells, codes, width)
+        for batch, where in select(cells, self.rows * self.cols, self._arena):
+            self._cells.pulse(where, self._amplitude(codes, batch, where), pulse)
+
+    def pulse_and_read(
+        self,
+        operation: int,
+        cells: Cells | None,
+        codes: Codes | int,
+        width: float,
+        gate: float,
+        time: float,
+    ) -> Codes:
+        """`pulse`, then `read` once, to the last bit: (1, n)."""
+        pulse = Pulse(Operation(operation), width, gate, time)
+        self._check(cells, codes, width)
+        readings = np.empty((1, self._count(cells)), np.uint16)
+        for batch, where in select(cells, self.rows * self.cols, self._arena):
+            shown = self._cells.pulse_and_read(where, self._amplitude(codes, batch, where), pulse)
+            self._digitise(shown, out=readings[0, batch])
+        return readings
+
+    def read(self, cells: Cells | None, repeats: int = 1, time: float = 0.0) -> Codes:
+        """ADC codes of `cells` (None: all), each read `repeats` times: (repeats, n). Raises IndexError."""
+        self._check_cells(cells)
+        readings = np.empty((repeats, self._count(cells)), np.uint16)
+        for batch, where in select(cells, self.rows * self.cols, self._arena):
+            mark = self._arena.mark()
+            for repeat in range(repeats):
+                self._arena.release(mark)
+                self._digitise(self._cells.read(where, time), out=readings[repeat, batch])
+        return readings
+
+    def multiply(
+        self, voltages: NDArray[np.float32], transpose: bool = False, time: float = 0.0
+    ) -> NDArray[np.float32]:
+        """Column currents, A, (n, cols), for row voltages, V, (n, rows); the other way when transposed.
+
+        A current is the sum of V G over a column with the read noise of every cell drawn anew. Those are
+        independent and normal, so their sum is drawn at once, with variance sum V**2 var(G), at a count of
+        multiplications. Then the column's converter quantises and saturates it (`column_adc`). Raises
+        ValueError for a wrong shape.
+        """
+        lines = self.cols if transpose else self.rows
+        if voltages.ndim != 2 or voltages.shape[1] != lines:
+            raise ValueError(f"expected voltages of shape (n, {lines}), got {voltages.shape}")
+        conductance, variance = self._read_moments(time)
+        if transpose:
+            conductance, variance = conductance.T, variance.T
+        currents = voltages @ conductance
+        deviation = np.square(voltages) @ variance
+        np.sqrt(deviation, out=deviation)
+        deviation *= self._line_noise(len(voltages), currents.shape[1], "rows" if transpose else "columns")
+        currents += deviation
+        self.multiplications += len(voltages)
+        self.column_adc.quantise(currents)
+        currents *= np.float32(self.column_adc.step)
+        currents += np.float32(self.column_adc.offset)
+        return currents
+
+    def _read_moments(self, time: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Conductance and its read variance, (rows, cols) each, in arrays made once."""
+        shape = (self.rows, self.cols)
+        if self._moments is None:
+            self._moments = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        conductance, variance = (moment.reshape(-1) for moment in self._moments)
+        for batch, where in select(None, self.rows * self.cols, self._arena):
+            conductance[batch], variance[batch] = self._cells.read_moments(where, time)
+        return self._moments
+
+    def _line_noise(self, vectors: int, lines: int, effect: str) -> NDArray[np.float32]:
+        """Standard normals (vectors, lines), the hash of the line and of the multiplication's number."""
+        key = NoiseKey.of(self.serial, f"multiplication: {effect}")
+        numbers = np.arange(self.multiplications, self.multiplications + vectors).astype(np.uint32)
+        line = np.tile(np.arange(lines, dtype=np.uint32), vectors)
+        count = np.repeat(numbers, lines)
+        noise = np.empty(vectors * lines, np.float32)
+        for start in range(0, len(noise), self._arena.size):
+            self._arena.reset()
+            part = slice(start, start + self._arena.size)
+            noise[part] = standard_normal(key, line[part], count[part], self._arena)
+        return noise.reshape(vectors, lines)
+
+    def _digitise(self, conductance: NDArray[np.float32], out: Codes) -> None:
+        """ADC codes of cells that show `conductance` at the read voltage."""
+        conductance *= np.float32(self._read_voltage)
+        np.copyto(out, self.adc.quantise(conductance), casting="unsafe")
+
+    def _amplitude(self, codes: Codes | int, batch: slice, where: Selection) -> Voltage:
+        """V of the pulses in `batch`."""
+        if isinstance(codes, np.ndarray):
+            return self.dac.values(codes[batch], out=self._arena.float32(len(where)))
+        return self.dac.values(np.uint16(codes), out=np.empty((), np.float32))[()]
+
+    def _check(self, cells: Cells | None, codes: Codes | int, width: float) -> None:
+        self._check_cells(cells)
+        if isinstance(codes, np.ndarray) and codes.shape != (self._count(cells),):
+            raise ValueError(
+                f"expected one code for each of {self._count(cells)} cells, got shape {codes.shape}"
+            )
+        if not isinstance(codes, np.ndarray) and not 0 <= codes <= self.dac.top:
+            raise ValueError(f"code {codes} is outside the DAC's range of 0 to {self.dac.top}")
+        if not width > 0:
+            raise ValueError(f"a pulse cannot be {width:g} s wide")
+
+    def _check_cells(self, cells: Cells | None) -> None:
+        if cells is not None and len(cells) and cells.max() >= self.rows * self.cols:
+            raise IndexError(f"cell {cells.max()} is not one of the {self.rows * self.cols} cells")
+
+    def _count(self, cells: Cells | None) -> int:
+        return self.rows * self.cols if cells is None else len(cells)
+
+    def _map(self, name: str) -> NDArray[np.uint32]:
+        view = self._cells.state[name].reshape(self.rows, self.cols)
+        view.flags.writeable = False
+        return view

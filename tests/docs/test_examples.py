@@ -1,0 +1,112 @@
+"""What the README and the documents show is run here: scripts, transcripts, and packages from outside the tree."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from labctl.simulated_instruments.instruments.test_board import build
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def fences(document: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def run_python(code: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def install_package(document: Path, folder: Path) -> None:
+    """Write a document's package into `folder` as pip would lay it out, entry points included."""
+    for code in fences(document, "python"):
+        found = re.match(r"# (\w+/\w+\.py)\n", code)
+        if found:
+            path = folder / found[1]
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(code, encoding="utf-8")
+            (path.parent / "__init__.py").touch()
+    project = tomllib.loads(fences(document, "toml")[0])["project"]
+    information = folder / f"{project['name']}-{project['version']}.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    lines = []
+    for group, points in project["entry-points"].items():
+        lines += [f"[{group}]", *(f"{name} = {target}" for name, target in points.items())]
+    (information / "entry_points.txt").write_text("\n".join(lines))
+
+
+def test_the_readme_script_runs_and_says_how_much_is_in_window(tmp_path: Path) -> None:
+    (script,) = fences(ROOT / "README.md", "python")
+    done = run_python(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    share = float(re.search(r"([\d.]+)% of the formed", done.stdout)[1])
+    assert share > 98
+
+
+def test_the_board_answers_as_its_command_set_shows(tmp_path: Path) -> None:
+    board = build({"chip": "R40-0001"}, tmp_path)
+    exchange = board.scpi.connect()
+    for transcript in fences(DOCS / "board-commands.md", "scpi"):
+        for line in transcript.splitlines():
+            direction, text = line[0], line[2:]
+            if direction == ">":
+                exchange.write(codecs.decode(text, "unicode_escape").encode("latin-1") + b"\n")
+            else:
+                answer, _ = exchange.read(1 << 16)
+                assert bytes(answer).decode().rstrip("\n") == text, transcript
+
+
+def test_the_bench_file_of_its_document_is_one(tmp_path: Path) -> None:
+    text = "\n".join(fences(DOCS / "bench-file.md", "toml"))
+    (tmp_path / "bench.toml").write_text(text.replace('visa_library = "@py" ', 'visa_library = "@labctl"'), encoding="utf-8")
+    done = run_python("from labctl.cli import main; main(['bench', 'check', 'bench.toml'])", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "chip R40-0001, 512 x 512" in done.stdout
+
+
+def test_a_driver_from_outside_the_tree_is_listed_and_programs_its_board(tmp_path: Path) -> None:
+    document = DOCS / "writing-a-driver.md"
+    install_package(document, tmp_path)
+    bench = next(text for text in fences(document, "toml") if text.startswith("# bench.toml"))
+    (tmp_path / "bench.toml").write_text(bench, encoding="utf-8")
+    np.save(tmp_path / "target.npy", np.linspace(5, 40, 64).reshape(8, 8))
+    listed = run_python("from labctl.cli import main; main(['plugins'])", tmp_path, PYTHONPATH=str(tmp_path))
+    assert re.search(r"drivers +cellbox +cellbox +ok", listed.stdout), listed.stdout + listed.stderr
+    command = "['program-array', 'target.npy', '--unit', 'uS', '--bench', 'bench.toml', '--json', '-q']"
+    done = run_python(f"from labctl.cli import main; main({command})", tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert '"in_window": 64' in done.stdout
+
+
+@pytest.mark.parametrize("how", ["listed", "run"])
+def test_a_protocol_from_outside_the_tree_is_listed_and_runs(tmp_path: Path, how: str) -> None:
+    document = DOCS / "writing-a-protocol.md"
+    install_package(document, tmp_path)
+    script = "from labctl.cli import main; main(['plugins'])" if how == "listed" else fences(document, "python")[-1]
+    done = run_python(script, tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    if how == "listed":
+        assert re.search(r"protocols +cycling +cycling +ok", done.stdout), done.stdout
+    else:
+        states = [float(number) for number in re.findall(r"[\d.]+e-\d+", done.stdout)]
+        assert len(states) == 10
+        assert min(states) > 5e-6

@@ -1,0 +1,239 @@
+"""RRAM cells form, SET, RESET and read as their parameters say."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from labctl.simulated_instruments.cells.arena import Arena
+from labctl.simulated_instruments.cells.model import Operation, Pulse, select
+from labctl.simulated_instruments.cells.rram import RramCells
+from labctl.simulated_instruments.cells.rram_parameters import RramParameters
+from scipy import stats
+
+COUNT = 32_768
+SIGMAS = 5.0  # of sampling error allowed
+P = RramParameters.default()
+SOUND = dataclasses.replace(P, unformable_fraction=0.0, stuck_low_fraction=0.0, stuck_high_fraction=0.0)
+FORMING = 4.2  # V: six sigma above the mean breakdown
+
+
+def fresh(parameters=SOUND, serial="A1", count=COUNT):
+    return RramCells(serial, count, parameters)
+
+
+def pulse(cells, operation, voltage, width=1e-7, gate=2.3):
+    count = len(cells.conductance)
+    ((_, where),) = select(None, count, Arena(count))
+    cells.pulse(where, np.float32(voltage), Pulse(operation, width, gate, time=0.0))
+    return cells
+
+
+def read(cells):
+    count = len(cells.conductance)
+    ((_, where),) = select(None, count, Arena(count))
+    return cells.read(where, time=0.0)
+
+
+def formed(parameters=SOUND, serial="A1", count=COUNT):
+    return pulse(fresh(parameters, serial, count), Operation.FORM, FORMING, gate=P.gate_reference)
+
+
+def assert_lognormal(values, median, spread):
+    """Median and spread of the logarithm, within their standard errors."""
+    logs = np.log(values.astype(np.float64))
+    assert abs(logs.mean() - np.log(median)) < SIGMAS * spread / np.sqrt(len(logs))
+    assert abs(logs.std() - spread) < SIGMAS * spread / np.sqrt(2 * len(logs))
+
+
+class TestPristine:
+    def test_it_hardly_conducts(self):
+        assert_lognormal(fresh().conductance, P.pristine_conductance, P.pristine_device_spread)
+
+    @pytest.mark.parametrize("operation", [Operation.SET, Operation.RESET])
+    def test_set_and_reset_do_nothing_but_count(self, operation):
+        cells = fresh()
+        before = cells.conductance.copy()
+        pulse(cells, operation, 5.0, width=1.0)
+        np.testing.assert_array_equal(cells.conductance, before)
+        assert np.all(cells.pulses == 1)
+
+
+class TestForming:
+    @pytest.mark.parametrize("voltage", [3.2, 3.3, 3.4, 3.5, 3.6])
+    def test_the_voltage_sets_the_formed_fraction(self, voltage):
+        """Phi((V - mean) / spread), but for the early cells: the same minus an exponential."""
+        spread = np.hypot(P.breakdown_device_spread, P.breakdown_cycle_spread)
+        shape = P.breakdown_early_tail / spread
+        early = stats.exponnorm.sf(-voltage, shape, loc=-P.breakdown_voltage, scale=spread)
+        on_time = stats.norm.cdf(voltage, P.breakdown_voltage, spread)
+        expected = P.breakdown_early_fraction * early + (1 - P.breakdown_early_fraction) * on_time
+        fraction = pulse(fresh(), Operation.FORM, voltage, gate=1.2).formed.mean()
+        loss = 0.002  # V taken by the access transistor, at most
+        slack = loss * stats.norm.pdf(voltage, P.breakdown_voltage, spread)
+        assert abs(fraction - expected) < SIGMAS * np.sqrt(expected * (1 - expected) / COUNT) + slack
+
+    def test_formed_cells_match_the_published_distribution(self):
+        """Mean 12.34 uS, sd 1.84 uS (1,430 cells; read in the file's source)."""
+        conductance = formed().conductance
+        spread = np.hypot(P.compliance_device_spread, P.compliance_cycle_spread)
+        assert_lognormal(conductance, P.compliance_conductance, spread)
+        assert conductance.mean() == pytest.approx(12.34e-6, rel=SIGMAS * 0.15 / np.sqrt(COUNT) + 0.001)
+        assert conductance.std() == pytest.approx(1.84e-6, rel=SIGMAS / np.sqrt(COUNT) + 0.01)
+
+    def test_the_gate_scales_the_formed_conductance(self):
+        low, high = (
+            np.median(pulse(fresh(), Operation.FORM, FORMING, gate=gate).conductance) for gate in (1.2, 1.6)
+        )
+        assert high / low == pytest.approx((1.1 / 0.7) ** P.gate_exponent, rel=0.01)
+
+    def test_a_closed_gate_forms_nothing(self):
+        assert not pulse(fresh(), Operation.FORM, 5.0, gate=P.gate_threshold).formed.any()
+
+    def test_a_later_form_pulse_is_a_set(self):
+        by_form, by_set = formed(), formed()
+        pulse(by_form, Operation.FORM, 1.8)
+        pulse(by_set, Operation.SET, 1.8)
+        np.testing.assert_array_equal(by_form.conductance, by_set.conductance)
+
+
+class TestSwitching:
+    def test_more_set_voltage_conducts_more(self):
+        results = [pulse(formed(), Operation.SET, v).conductance for v in (1.0, 1.4, 1.8, 2.2)]
+        for less, more in itertools.pairwise(results):
+            assert np.all(more >= less)
+            assert more.mean() > less.mean()
+
+    def test_more_reset_voltage_conducts_less(self):
+        results = [pulse(formed(), Operation.RESET, v).conductance for v in (1.0, 1.6, 2.2, 2.8)]
+        for less, more in itertools.pairwise(results):
+            assert np.all(more <= less)
+            assert more.mean() < less.mean()
+
+    @pytest.mark.parametrize(("operation", "sign"), [(Operation.SET, 1), (Operation.RESET, -1)])
+    def test_a_longer_pulse_changes_more(self, operation, sign):
+        short, long = (pulse(formed(), operation, 1.8, width=w).conductance for w in (1e-7, 1e-6))
+        assert np.all(sign * (long - short) >= 0)
+        assert sign * (long.mean() - short.mean()) > 0
+
+    def test_a_decade_of_width_is_worth_the_same_voltage_everywhere(self):
+        """tau is exponential in voltage: width * exp(V / V_0) decides, whatever the abruptness."""
+        flat = dataclasses.replace(SOUND, access_transconductance=1e6)
+        by_width = pulse(formed(flat), Operation.SET, 1.5, width=1e-6)
+        by_voltage = pulse(formed(flat), Operation.SET, 1.5 + np.log(10) * P.set_voltage_scale, width=1e-7)
+        np.testing.assert_allclose(by_width.conductance, by_voltage.conductance, rtol=1e-4)
+
+    @pytest.mark.parametrize("gate", [1.2, 1.8, 2.4])
+    def test_the_gate_is_the_ceiling_of_set(self, gate):
+        strong = dataclasses.replace(SOUND, slow_fraction=0.0, abruptness_device_spread=0.0)
+        cells = pulse(formed(strong), Operation.RESET, 5.0, width=1e-5)
+        pulse(cells, Operation.SET, 5.0, width=1e-5, gate=gate)
+        ceiling = P.compliance_conductance * ((gate - 0.5) / 0.7) ** P.gate_exponent
+        assert_lognormal(
+            cells.conductance, ceiling, np.hypot(P.compliance_device_spread, P.compliance_cycle_spread)
+        )
+
+    def test_a_closed_gate_changes_nothing_to_speak_of(self):
+        cells = formed()
+        before = cells.conductance.copy()
+        pulse(cells, Operation.SET, 3.0, gate=0.3)
+        np.testing.assert_array_equal(cells.conductance, before)
+
+    def test_a_strong_reset_reaches_the_floor(self):
+        gradual = dataclasses.replace(SOUND, slow_fraction=0.0, abruptness_device_spread=0.0)
+        cells = pulse(formed(gradual), Operation.RESET, 5.0, width=1e-5)
+        spread = np.hypot(P.floor_device_spread, P.floor_cycle_spread)
+        assert_lognormal(cells.conductance, P.floor_conductance, spread)
+
+    def test_device_and_cycle_spread_are_two_things(self):
+        """Strong SETs: the logs of one cell scatter by the cycle spread, their means by the device spread."""
+        strong = dataclasses.replace(SOUND, slow_fraction=0.0, abruptness_device_spread=0.0)
+        cells, cycles = formed(strong, count=4096), 32
+        logs = []
+        for _ in range(cycles):
+            pulse(cells, Operation.RESET, 5.0, width=1e-4)
+            logs.append(np.log(pulse(cells, Operation.SET, 5.0, width=1e-4).conductance))
+        within = np.std(logs, axis=0, ddof=1)
+        assert np.sqrt((within**2).mean()) == pytest.approx(P.compliance_cycle_spread, rel=0.02)
+        between = np.var(np.mean(logs, axis=0)) - P.compliance_cycle_spread**2 / cycles
+        error = SIGMAS / np.sqrt(2 * 4096)
+        assert np.sqrt(between) == pytest.approx(P.compliance_device_spread, rel=error + 0.01)
+
+    def test_one_pulse_for_all_hits_no_window(self):
+        """Cells differ, so verify is needed: any single SET leaves most of them 1 uS off any target."""
+        for voltage in (1.4, 1.6, 1.8, 2.0):
+            conductance = pulse(formed(), Operation.SET, voltage).conductance
+            inside = [
+                np.mean(np.abs(conductance - target) < 1e-6) for target in np.arange(14e-6, 40e-6, 1e-6)
+            ]
+            assert max(inside) < 0.2
+
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(Operation),
+                st.floats(0, 5),
+                st.floats(1e-9, 1e3),
+                st.floats(0, 5),
+            ),
+            max_size=12,
+        )
+    )
+    @settings(deadline=None)
+    def test_conductance_stays_bounded_whatever_is_applied(self, pulses):
+        cells = fresh(P, count=512)
+        for operation, voltage, width, gate in pulses:
+            pulse(cells, operation, voltage, width, gate)
+        assert np.all(cells.conductance > 0)
+        farthest = 6 * (P.compliance_device_spread + P.compliance_cycle_spread)
+        assert np.all(
+            cells.conductance <= max(P.stuck_high_conductance, P.compliance_limit * np.exp(farthest))
+        )
+
+
+class TestDefects:
+    COUNT = 1 << 18
+
+    def expect(self, found, fraction):
+        assert abs(found - fraction * self.COUNT) < SIGMAS * np.sqrt(fraction * self.COUNT)
+
+    def test_each_kind_is_as_frequent_as_told_and_stays_as_it_is(self):
+        cells = formed(P, count=self.COUNT)
+        before = cells.conductance.copy()
+        for operation in (Operation.SET, Operation.RESET):
+            pulse(cells, operation, 5.0, width=1e-3)
+        unformable = cells.formed == 0
+        stuck = (cells.conductance == before) & ~unformable
+        high = stuck & cells.traits.stuck_high
+        low = stuck & ~cells.traits.stuck_high
+        self.expect(np.count_nonzero(unformable), P.unformable_fraction)
+        self.expect(np.count_nonzero(high), P.stuck_high_fraction)
+        self.expect(np.count_nonzero(low), P.stuck_low_fraction)
+        assert np.all(before[high] == np.float32(P.stuck_high_conductance))
+        assert np.all(before[low] < 0.05 * P.compliance_conductance)
+        np.testing.assert_array_equal(cells.conductance[unformable], before[unformable])
+
+    def test_they_follow_from_the_serial(self):
+        one, same, other = (fresh(P, serial).traits.breakdown_voltage for serial in ("A1", "A1", "A2"))
+        np.testing.assert_array_equal(one, same)
+        assert abs(np.corrcoef(np.minimum(one, 4), np.minimum(other, 4))[0, 1]) < SIGMAS / np.sqrt(COUNT)
+
+
+class TestReading:
+    def test_it_scatters_as_the_cell_and_the_floor_say_and_changes_nothing(self):
+        cells, repeats = formed(count=4096), 200
+        before = cells.conductance.copy()
+        reads = np.array([read(cells) for _ in range(repeats)], np.float64)
+        np.testing.assert_array_equal(cells.conductance, before)
+        assert np.all(cells.reads == repeats)
+        deviation = np.hypot(cells.traits.read_noise * before, P.read_noise_floor)
+        scaled = (reads - before) / deviation
+        assert abs(scaled.mean()) < SIGMAS / np.sqrt(scaled.size)
+        assert abs(scaled.var() - 1) < SIGMAS * np.sqrt(2 / scaled.size)
+
+    def test_the_noise_of_cells_differs(self):
+        assert_lognormal(fresh().traits.read_noise, P.read_noise, P.read_noise_device_spread)
