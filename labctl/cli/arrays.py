@@ -54,7 +54,7 @@ _yes = click.option("--yes", is_flag=True, help="Do not ask before pulsing a rea
 @click.option("--at", default="0,0", show_default=True, metavar="ROW,COL", help="Where on the array the target's first cell goes.")
 @click.option("--exclude", type=click.Path(path_type=Path), help="Cells never to touch: .npy of booleans, or .csv of row,column.")
 @click.option("--tolerance", type=QuantityType("S"), default="1uS", show_default=True, help="Half the width of every cell's window.")
-@click.option("--max-pulses", type=int, help="Pulses a cell may get.  [default: 300]")
+@click.option("--max-pulses", type=int, help="Pulses a cell may get.  [default: 200]")
 @click.option("--reverify", type=QuantityType("s", many=True), help="Delays at which to read again, as in 0s,1s.  [default: 0s,1s]")
 @click.option("--form/--no-form", default=True, show_default=True, help="Form pristine cells first.")
 @_yes

@@ -8,6 +8,7 @@ termination character, and a time-out instead of an error when the other side cl
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import time
@@ -56,13 +57,53 @@ def _pyvisa_py_socket(resource: Any) -> socket.socket | None:
     return found if isinstance(found, socket.socket) and found.type == socket.SOCK_STREAM else None
 
 
-class SocketTransport:
+class _Buffered:
+    """Reads what arrives into one buffer and hands it out in pieces; large pieces are received in place."""
+
+    def __init__(self) -> None:
+        self._buffer = memoryview(bytearray(1 << 16))
+        self._start = self._end = 0
+
+    def read_into(self, view: memoryview, deadline: float) -> None:
+        done = self._take(view)
+        while len(view) - done >= len(self._buffer):
+            done += self._receive(view[done:], deadline)
+        while done < len(view):
+            self._start, self._end = 0, self._receive(self._buffer, deadline)
+            done += self._take(view[done:])
+
+    def read_line(self, deadline: float) -> bytes:
+        line = bytearray()
+        while True:
+            if self._start == self._end:
+                self._start, self._end = 0, self._receive(self._buffer, deadline)
+            arrived = bytes(self._buffer[self._start : self._end])
+            stop = arrived.find(NEWLINE)
+            if stop >= 0:
+                self._start += stop + 1
+                return bytes(line + arrived[:stop])
+            line += arrived
+            self._start = self._end
+            if len(line) > MAX_LINE:
+                raise LinkError(f"an answer of more than {MAX_LINE} bytes has no end of line")
+
+    def _take(self, view: memoryview) -> int:
+        count = min(len(view), self._end - self._start)
+        view[:count] = self._buffer[self._start : self._start + count]
+        self._start += count
+        return count
+
+    def _receive(self, view: memoryview, deadline: float) -> int:
+        """Between one byte and `len(view)` of what has arrived, waiting for the first."""
+        raise NotImplementedError
+
+
+class SocketTransport(_Buffered):
     """Straight on the socket: one system call a message out, blocks received in place."""
 
     def __init__(self, connection: socket.socket) -> None:
+        super().__init__()
         self._socket = connection
-        self._buffer = memoryview(bytearray(1 << 16))
-        self._start = self._end = 0
         try:
             connection.getpeername()  # pyvisa-py takes a refused connection for an open one
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -83,28 +124,6 @@ class SocketTransport:
             raise LinkTimeoutError("the message was not taken") from None
         except OSError as problem:
             raise LinkClosedError(f"the connection broke while sending ({problem.strerror or problem})") from None
-
-    def read_into(self, view: memoryview, deadline: float) -> None:
-        done = min(len(view), self._end - self._start)
-        view[:done] = self._buffer[self._start : self._start + done]
-        self._start += done
-        while done < len(view):
-            done += self._receive(view[done:], deadline)
-
-    def read_line(self, deadline: float) -> bytes:
-        line = bytearray()
-        while True:
-            if self._start == self._end:
-                self._start, self._end = 0, self._receive(self._buffer, deadline)
-            arrived = bytes(self._buffer[self._start : self._end])
-            stop = arrived.find(NEWLINE)
-            if stop >= 0:
-                self._start += stop + 1
-                return bytes(line + arrived[:stop])
-            line += arrived
-            self._start = self._end
-            if len(line) > MAX_LINE:
-                raise LinkError(f"an answer of more than {MAX_LINE} bytes has no end of line")
 
     def discard(self, deadline: float) -> None:
         self._start = self._end = 0
@@ -127,54 +146,54 @@ class SocketTransport:
         self._socket.settimeout(max(deadline - time.monotonic(), 1e-3))
 
 
-class VisaTransport:
-    """PyVISA's own calls: any backend, any interface."""
+class VisaTransport(_Buffered):
+    """PyVISA's own calls: any backend, any interface.
+
+    No termination character, which would make a block be scanned; a read ends with the message, or on a stream
+    (`VI_ATTR_SUPPRESS_END_EN` off) with what has arrived.
+    """
 
     def __init__(self, resource: MessageBasedResource) -> None:
+        from pyvisa.constants import ResourceAttribute, StatusCode
+
+        super().__init__()
         self._resource = resource
-        self._resource.write_termination = None  # a message brings its own newline
-        self._line_mode: bool | None = None
+        self._read = resource.visalib.read
+        resource.write_termination = resource.read_termination = None
+        if resource.resource_class == "SOCKET":
+            resource.set_visa_attribute(ResourceAttribute.suppress_end_enabled, False)
+        self._quiet = contextlib.ExitStack()
+        self._quiet.enter_context(resource.ignore_warning(StatusCode.success_max_count_read))
 
     def send(self, parts: Sequence[Buffer], deadline: float) -> None:
         self._arm(deadline)
-        self._call(self._resource.write_raw, b"".join(parts))
-
-    def read_into(self, view: memoryview, deadline: float) -> None:
-        self._end_at_newline(False)
-        self._arm(deadline)
-        view[:] = self._call(self._resource.read_bytes, len(view), chunk_size=len(view))
-
-    def read_line(self, deadline: float) -> bytes:
-        self._end_at_newline(True)
-        line = bytearray()
-        while not line.endswith(b"\n"):
-            self._arm(deadline)
-            line += self._call(self._resource.read_raw, 4096)
-            if len(line) > MAX_LINE:
-                raise LinkError(f"an answer of more than {MAX_LINE} bytes has no end of line")
-        return bytes(line[:-1])
+        self._call(self._resource.visalib.write, self._resource.session, b"".join(parts))
 
     def discard(self, deadline: float) -> None:
+        self._start = self._end = 0
         self._arm(deadline)
         self._call(self._resource.clear)
 
-    def _end_at_newline(self, line_mode: bool) -> None:
-        if self._line_mode != line_mode:
-            self._call(setattr, self._resource, "read_termination", "\n" if line_mode else None)
-            self._line_mode = line_mode
+    def _receive(self, view: memoryview, deadline: float) -> int:
+        self._arm(deadline)
+        data, _ = self._call(self._read, self._resource.session, len(view))
+        view[: len(data)] = data
+        return len(data)
 
     def _arm(self, deadline: float) -> None:
         """Give the next call what is left; VISA's time-out is in ms, and not touched while it is about right."""
         left = max((deadline - time.monotonic()) * 1e3, 1.0)
-        if not 0.9 * self._resource.timeout <= left <= self._resource.timeout:
-            self._resource.timeout = left
+        if not 0.9 * self._timeout <= left <= self._timeout:
+            self._resource.timeout = self._timeout = left
 
-    def _call(self, function: Any, *arguments: Any, **named: Any) -> Any:
+    _timeout = 0.0
+
+    def _call(self, function: Any, *arguments: Any) -> Any:
         import pyvisa
         from pyvisa.constants import StatusCode
 
         try:
-            return function(*arguments, **named)
+            return function(*arguments)
         except pyvisa.errors.VisaIOError as problem:
             if problem.error_code == StatusCode.error_timeout:
                 raise LinkTimeoutError("no answer") from None

@@ -1,12 +1,13 @@
-"""What a run file is made of: groups, columns, flags and counters; stated once for all who need to know."""
+"""What a run file is made of: groups, columns, flags and commits; stated once for all who need to know."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from labctl.array import Geometry, Operation, Scale
 from labctl.steps import Variable
@@ -59,18 +60,43 @@ KINDS = {"read": READ} | {operation.name.lower(): int(operation) for operation i
 STATES = {state.name.lower(): int(state) for state in State}
 
 
-class Counter(enum.IntEnum):
-    """Positions in `commits/counters`, the one row written last: what it does not count is not there yet.
+OUTCOMES = (Outcome.RUNNING, Outcome.FINISHED, Outcome.INTERRUPTED, Outcome.FAILED, Outcome.KILLED)
+"""By their codes in the commit record."""
 
-    PULSES counts the pulses of committed operations but for those the board did not apply.
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """How far the file is: `commit/record`, the row written last. What it does not count is not there.
+
+    pulses: of committed operations, but for those the board did not apply. ended: s since 1970 (in the file
+    whole microseconds), of the run, or so far of its last step.
     """
 
-    OPERATIONS_INTENDED = 0
-    EVENTS_INTENDED = 1
-    OPERATIONS = 2
-    EVENTS = 3
-    STEPS = 4
-    PULSES = 5
+    operations_intended: int = 0
+    events_intended: int = 0
+    operations: int = 0
+    events: int = 0
+    steps: int = 0
+    pulses: int = 0
+    outcome: Outcome = Outcome.RUNNING
+    ended: float = 0
+
+    @classmethod
+    def from_row(cls, row: Iterable[int]) -> Commit:
+        operations_intended, events_intended, *counts, outcome, ended = (int(number) for number in row)
+        operations, events, steps, pulses = counts
+        end = (OUTCOMES[outcome], ended / 1e6)
+        return cls(operations_intended, events_intended, operations, events, steps, pulses, *end)
+
+    def row(self) -> NDArray[np.uint64]:
+        counts = (self.operations_intended, self.events_intended, self.operations, self.events)
+        end = (OUTCOMES.index(self.outcome), round(self.ended * 1e6))
+        return np.array((*counts, self.steps, self.pulses, *end), np.uint64)
+
+    @property
+    def unsettled(self) -> int:
+        """Operations with an intent and no outcome."""
+        return self.operations_intended - self.operations
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +164,10 @@ def maps(variables: Sequence[Variable]) -> tuple[Column, ...]:
 
 def event_chunk(geometry: Geometry) -> int:
     """Rows a chunk: a batch of the whole array, within what is good for tiny and for huge arrays."""
-    return min(max(geometry.cells, 4096), 262144)
+    return min(max(geometry.cells, SMALLEST_CHUNK), LARGEST_CHUNK)
 
 
+SMALLEST_CHUNK, LARGEST_CHUNK = 4096, 262144
 ROW_CHUNK = 512
 """Rows a chunk of operations and of steps: small, as every column of a short run occupies one."""
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import msgspec
-import numpy as np
 
 from labctl.errors import RecordingError
 from labctl.recording import layout, names
-from labctl.recording.layout import Counter, Outcome
+from labctl.recording.layout import Commit, Outcome
+from labctl.recording.text import iso_time
 
 if TYPE_CHECKING:
     import xarray
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class RunSummary:
     """What a list of runs shows.
 
-    started, ended: UTC, ISO 8601; `ended` is empty where nobody closed the file. attributes: the flat
+    started, ended: UTC, ISO 8601; where nobody closed the file, the last step's. attributes: the flat
     provenance (`chip_serial`, `operator`, ...). summary: what the protocol returned. unsettled: operations
     with an intent and no outcome, so in a killed run pulses of unknown dose.
     """
@@ -58,42 +58,41 @@ def open_run(path: str | Path) -> xarray.DataTree:
     from labctl.recording.tree import open_tree
 
     path = Path(path)
-    with opened(path) as (file, outcome):
-        return open_tree(path, outcome, counters(file))
+    with opened(path) as (_, commit):
+        return open_tree(path, commit)
 
 
 def read_summary(path: str | Path) -> RunSummary:
     """The run at `path` in a few lines. Raises RecordingError for what is not a run file."""
     path = Path(path)
-    with opened(path) as (file, outcome):
-        count = counters(file)
+    with opened(path) as (file, commit):
         attributes = {name: text(content) for name, content in file.attrs.items()}
         texts = dict.fromkeys(layout.TEXTS, "")
-        if attributes["outcome"] != Outcome.RUNNING:
+        if commit.outcome not in (Outcome.LIVE, Outcome.KILLED):
             texts = {name: file["provenance"][name][:].tobytes().decode() for name in layout.TEXTS}
     return RunSummary(
         path=path,
         protocol=attributes["protocol"],
         title=attributes["title"],
-        outcome=outcome,
+        outcome=commit.outcome,
         message=texts["message"],
         started=attributes["started"],
-        ended=attributes["ended"],
+        ended=iso_time(commit.ended),
         rows=int(attributes["rows"]),
         cols=int(attributes["cols"]),
-        steps=count[Counter.STEPS],
-        operations=count[Counter.OPERATIONS],
-        events=count[Counter.EVENTS],
-        pulses=count[Counter.PULSES],
-        unsettled=count[Counter.OPERATIONS_INTENDED] - count[Counter.OPERATIONS],
+        steps=commit.steps,
+        operations=commit.operations,
+        events=commit.events,
+        pulses=commit.pulses,
+        unsettled=commit.unsettled,
         attributes={name: item for name, item in attributes.items() if name not in layout.OWN_ATTRIBUTES},
         summary=msgspec.json.decode(texts["summary"] or "{}"),
     )
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[tuple[h5py.File, Outcome]]:
-    """The run file at `path`, as up to date as its counters, and how the run stands.
+def opened(path: Path) -> Iterator[tuple[h5py.File, Commit]]:
+    """The run file at `path` and its last commit, whose outcome is never RUNNING but LIVE or KILLED.
 
     Whether somebody writes it is asked before its outcome is read: the other way round, a run that ends in
     between would look killed.
@@ -110,16 +109,25 @@ def opened(path: Path) -> Iterator[tuple[h5py.File, Outcome]]:
             raise RecordingError(f"{path} is not a run file of labctl")
         if file.attrs["format_version"] > layout.FORMAT_VERSION:
             raise RecordingError(f"{path} was written by a newer labctl; update this one")
-        outcome = Outcome(text(file.attrs["outcome"]))
-        if outcome is Outcome.RUNNING:
-            outcome = Outcome.LIVE if live else Outcome.KILLED
-        yield file, outcome
+        commit = _last_commit(file)
+        if commit.outcome is Outcome.RUNNING:
+            commit = replace(commit, outcome=Outcome.LIVE if live else Outcome.KILLED)
+        yield file, commit
 
 
-def counters(file: h5py.File) -> list[int]:
-    """What is complete in `file`, by `Counter`."""
-    counts: np.ndarray = file["commits/counters"][:]
-    return [int(count) for count in counts]
+def _last_commit(file: h5py.File) -> Commit:
+    """Read first; then the rest is made as new, which may be newer. The other way round it might lack rows.
+
+    Where this process has the file open already, HDF5 would show it as it was then.
+    """
+    record = file["commit/record"]
+    record.refresh()
+    commit = Commit.from_row(record[:])
+    if h5py.h5f.get_obj_count(file.id, h5py.h5f.OBJ_FILE) > 1:
+        for group in file.values():
+            for dataset in group.values():
+                dataset.refresh()
+    return commit
 
 
 def text(content: Any) -> Any:

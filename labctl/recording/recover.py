@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 
 from labctl.errors import RecordingError
 from labctl.recording import layout, skeleton
-from labctl.recording.layout import Counter, Outcome, State
-from labctl.recording.reader import counters, opened, text
+from labctl.recording.layout import Commit, Outcome, State
+from labctl.recording.reader import opened
+from labctl.recording.text import iso_time
 
 _BLOCK_BYTES = 1 << 24
 
@@ -24,19 +26,19 @@ def recover(path: Path, to: Path, *, overwrite: bool = False) -> None:
     """Copy everything the run at `path` acknowledged into the new file `to`; `path` itself stays as it is.
 
     The outcome becomes `killed` where the run had none. Pulses with an intent and no outcome are kept as of
-    unknown dose. `to` appears whole or not at all. Raises RecordingError where `to` exists and not `overwrite`,
-    where `path` is no run file, or is being written.
+    unknown dose. `to` appears whole or not at all. Raises RecordingError where `to` exists and not
+    `overwrite`, where `path` is no run file, or is being written.
     """
     if to.exists() and not overwrite:
         raise RecordingError(f"{to} exists already")
     part = to.with_name(to.name + ".part")
     try:
-        with opened(path) as (source, outcome):
-            if outcome is Outcome.LIVE:
+        with opened(path) as (source, commit):
+            if commit.outcome is Outcome.LIVE:
                 raise RecordingError(f"{path} is being written; it needs no recovery")
             with h5py.File(part, "w", libver=skeleton.LIBVER) as copy:
-                _copy(source, copy, counters(source))
-                skeleton.set_text_attribute(copy, "outcome", outcome.value)
+                _copy(source, copy, commit)
+                _settle(copy, commit)
         os.replace(part, to)
     except OSError as error:
         raise RecordingError(f"cannot recover {path} to {to}: {error}") from error
@@ -44,11 +46,10 @@ def recover(path: Path, to: Path, *, overwrite: bool = False) -> None:
         part.unlink(missing_ok=True)
 
 
-def _copy(source: h5py.File, copy: h5py.File, counts: list[int]) -> None:
-    """Every group and dataset, columns cut to what was intended, and intents settled as of unknown dose."""
-    operations, events = counts[Counter.OPERATIONS_INTENDED], counts[Counter.EVENTS_INTENDED]
-    lengths = {"event": events, "operation": operations, "step": counts[Counter.STEPS]}
-    if text(source.attrs["outcome"]) == Outcome.RUNNING:
+def _copy(source: h5py.File, copy: h5py.File, commit: Commit) -> None:
+    """Every group and dataset, columns cut to what was intended."""
+    lengths = {"event": commit.events_intended, "operation": commit.operations_intended, "step": commit.steps}
+    if commit.outcome is Outcome.KILLED:
         lengths |= {f"{name}_bytes": 0 for name in layout.TEXTS}
     _copy_attributes(source, copy)
     for group in source.values():
@@ -58,11 +59,20 @@ def _copy(source: h5py.File, copy: h5py.File, counts: list[int]) -> None:
             _copy_dataset(dataset, target, lengths)
         for dataset in group.values():
             _attach_scales(dataset, target)
-    state = copy["operations/state"]
-    state[counts[Counter.OPERATIONS] :] = State.UNKNOWN_DOSE
-    counts[Counter.PULSES] += events - counts[Counter.EVENTS]
-    counts[Counter.OPERATIONS], counts[Counter.EVENTS] = operations, events
-    copy["commits/counters"][:] = counts
+
+
+def _settle(copy: h5py.File, commit: Commit) -> None:
+    """Nobody will ever say what became of the last intent: its pulses count, and are of unknown dose."""
+    copy["operations/state"][commit.operations :] = State.UNKNOWN_DOSE
+    settled = replace(
+        commit,
+        operations=commit.operations_intended,
+        events=commit.events_intended,
+        pulses=commit.pulses + commit.events_intended - commit.events,
+    )
+    copy["commit/record"][:] = settled.row()
+    skeleton.set_text_attribute(copy, "outcome", commit.outcome.value)
+    skeleton.set_text_attribute(copy, "ended", iso_time(commit.ended))
 
 
 def _copy_attributes(source: h5py.HLObject, target: h5py.HLObject) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import h5py
@@ -13,7 +13,7 @@ import numpy as np
 from labctl.array import Geometry, Scale
 from labctl.errors import RecordingError
 from labctl.recording import layout
-from labctl.recording.layout import Column, Counter, Outcome
+from labctl.recording.layout import Column, Commit, Outcome
 from labctl.recording.text import iso_time, json_text
 from labctl.steps import Variable
 
@@ -25,7 +25,7 @@ _TEXT_CHUNK = 1024
 _DIMENSION_ONLY = "This is a netCDF dimension but not a netCDF variable."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class RunInfo:
     """What is known of a run before it starts; the fields of `RunWriter.create`."""
 
@@ -52,7 +52,7 @@ def image(run: RunInfo) -> bytes:
         _add_table(file, "operations", "operation", layout.OPERATIONS, layout.ROW_CHUNK)
         _add_table(file, "steps", "step", steps, layout.ROW_CHUNK)
         _add_maps(file, run.geometry, maps)
-        _add_counters(file)
+        _add_commit(file)
         _add_provenance(file, run.provenance)
         _choose_plot(file, maps)
     return content.getvalue()
@@ -126,15 +126,18 @@ def _add_maps(file: h5py.File, geometry: Geometry, columns: Sequence[Column]) ->
             dataset.dims[axis].attach_scale(scale)
 
 
-def _add_counters(file: h5py.File) -> None:
-    """The counters, on disk from the start, so that each later write of them is one small write in place."""
-    group = file.create_group("commits")
-    scale = _add_dimension(group, "counter", len(Counter), len(Counter), len(Counter))
-    column = Column("counters", "u8", "what is complete in this file", "1")
-    dataset = _add_column(group, column, (len(Counter),), (len(Counter),), (len(Counter),))
-    dataset.attrs["counter_meanings"] = " ".join(counter.name.lower() for counter in Counter)
+def _add_commit(file: h5py.File) -> None:
+    """The commit record, on disk from the start, so that each later one is one small write in place."""
+    group = file.create_group("commit")
+    group.attrs["NX_class"] = "NXcollection"
+    fields = [field.name for field in dataclasses.fields(Commit)]
+    shape = (len(fields),)
+    scale = _add_dimension(group, "field", len(fields), len(fields), len(fields))
+    column = Column("record", "u8", "how far this file is; what it does not count is not there")
+    dataset = _add_column(group, column, shape, shape, shape)
+    dataset.attrs["field_meanings"] = " ".join(fields)
     dataset.dims[0].attach_scale(scale)
-    dataset[:] = 0
+    dataset[:] = Commit().row()
 
 
 def _add_provenance(file: h5py.File, provenance: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ Imported only when a run is opened: xarray takes longer to import than most comm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +16,39 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from labctl.recording import layout
-from labctl.recording.layout import Counter, Outcome, State
+from labctl.recording.layout import Commit, Outcome, State
+from labctl.recording.text import iso_time
 
 STATUS = {"saturated": 1, "not_read": 2, "unknown_dose": 4, "not_applied": 8}
 """Bits of `events/status`."""
 
 
-def open_tree(path: Path, outcome: Outcome, counts: Sequence[int]) -> xarray.DataTree:
-    """The file at `path`, whose counters stood at `counts`, as a tree."""
+def open_tree(path: Path, commit: Commit) -> xarray.DataTree:
+    """The file at `path` as of `commit`, as a tree."""
     tree = xarray.open_datatree(path, engine="h5netcdf", driver_kwds={"swmr": True}, decode_timedelta=False)
     groups: Mapping[str, xarray.DataTree] = tree.children
-    operations = groups["operations"].to_dataset().isel(operation=slice(counts[Counter.OPERATIONS_INTENDED]))
-    unsettled = State.UNKNOWN_DOSE if outcome is Outcome.KILLED else State.INTENDED
-    operations = _with_states(operations, counts[Counter.OPERATIONS], unsettled)
-    events = groups["events"].to_dataset().isel(event=slice(counts[Counter.EVENTS_INTENDED]))
+    unsettled = State.UNKNOWN_DOSE if commit.outcome is Outcome.KILLED else State.INTENDED
+    operations = groups["operations"].to_dataset().isel(operation=slice(commit.operations_intended))
+    operations = _with_states(operations, commit.operations, unsettled)
+    events = groups["events"].to_dataset().isel(event=slice(commit.events_intended))
     groups["operations"].dataset = operations
     groups["events"].dataset = events.assign(_Derived(events, operations).variables())
-    groups["steps"].dataset = groups["steps"].to_dataset().isel(step=slice(counts[Counter.STEPS]))
-    if outcome in (Outcome.LIVE, Outcome.KILLED):
+    groups["steps"].dataset = groups["steps"].to_dataset().isel(step=slice(commit.steps))
+    if commit.outcome in (Outcome.LIVE, Outcome.KILLED):
         groups["provenance"].dataset = (
             groups["provenance"].to_dataset().assign(dict.fromkeys(layout.TEXTS, ""))
         )
-    del tree["commits"]
-    tree.attrs["outcome"] = outcome.value
-    tree.attrs["unsettled"] = counts[Counter.OPERATIONS_INTENDED] - counts[Counter.OPERATIONS]
+    del tree["commit"]
+    tree.attrs |= {
+        "outcome": commit.outcome.value,
+        "ended": iso_time(commit.ended),
+        "unsettled": commit.unsettled,
+    }
     return tree
 
 
 def _with_states(operations: xarray.Dataset, settled: int, otherwise: State) -> xarray.Dataset:
-    """`state` as the counters tell it: what an uncommitted row says itself was not finished being written."""
+    """`state` as the commit tells it: what an uncommitted row says itself was not finished being written."""
     rows = np.arange(operations.sizes["operation"])
     return operations.assign(state=operations["state"].where(rows < settled, np.uint8(otherwise)))
 

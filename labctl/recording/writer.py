@@ -1,9 +1,6 @@
 """Writes a run file while the run goes on: intent, then outcome, each on disk before the caller goes on.
 
-The file is in SWMR mode from its first row to its last, so that others read it live and a kill at any write
-leaves it readable. Rows are written first; the counters that make them count come last, in one small write.
-Closing, too, happens in SWMR mode: texts, then cut columns, then the outcome; what follows only tells HDF5
-that nobody writes any more.
+Rows are written first; the commit that makes them count comes last, in one small write.
 """
 
 from __future__ import annotations
@@ -12,20 +9,20 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import h5py
 import numpy as np
 from filelock import BaseFileLock
 
 from labctl.array import Geometry, PulseBatch, Readout, Scale
 from labctl.errors import RecordingError
 from labctl.recording import layout, names, skeleton
-from labctl.recording.columns import Block, Table
-from labctl.recording.layout import Counter, Outcome, State
-from labctl.recording.text import iso_time, json_text
+from labctl.recording.layout import Commit, Outcome, State
+from labctl.recording.live import LiveFile
+from labctl.recording.text import json_text
 from labctl.steps import Step, Variable
 
 
@@ -40,22 +37,15 @@ class RunWriter:
         """Open the skeleton at `path` for rows; use `create`."""
         self.path = path
         self._lock = lock
-        self._fsync = fsync
         self._adc = run.adc
         self._phases = layout.phase_codes(run.phases)
-        self._error: RecordingError | None = None
-        self._closed = False
-        self._file = _open_for_rows(path)
-        self._events = Table(self._file["events"], "event")
-        self._operations = Table(self._file["operations"], "operation")
-        self._steps = Table(self._file["steps"], "step")
         self._scalars = {variable.name for variable in run.variables if not variable.dims}
-        maps = [variable.name for variable in run.variables if variable.dims]
-        self._maps = {name: Block(self._file["maps"], name) for name in maps}
-        self._counters = Block(self._file["commits"], "counters")
-        self._counts = np.zeros(len(Counter), np.uint64)
+        self._file = LiveFile(path, fsync=fsync)
+        self._last = Commit(ended=run.started)
         self._pending: list[PulseBatch] = []
         self._first_operation = 0
+        self._error: RecordingError | None = None
+        self._closed = False
 
     @classmethod
     def create(
@@ -81,13 +71,14 @@ class RunWriter:
         whole: it is written under another name and then renamed.
         """
         run = skeleton.RunInfo(protocol, title, phases, variables, geometry, dac, adc, started, provenance)
+        image = skeleton.image(run)
         lock = names.hold(path)
         part = path.with_name(path.name + ".part")
         try:
             if path.exists():
                 raise RecordingError(f"{path} exists already")
             with _recording(path):
-                part.write_bytes(skeleton.image(run))
+                part.write_bytes(image)
                 part.rename(path)
                 return cls(path, run, lock, fsync=fsync)
         except BaseException:
@@ -103,94 +94,90 @@ class RunWriter:
         time: now, on the array's clock, which stands as the start where no verify read brings a better one.
         sequences: the board's number of each batch.
         """
-        if self._pending:
-            raise RecordingError("the exchange before was neither completed nor failed")
+        self._refuse_open_exchange()
+        last = self._last
         sizes = [len(batch.cells) for batch in batches]
-        first = self._count(Counter.EVENTS)
         columns: dict[str, Any] = {
             "kind": [batch.operation for batch in batches],
-            "first_event": first + np.cumsum([0, *sizes[:-1]]),
+            "first_event": last.events + np.cumsum([0, *sizes[:-1]]),
             "events": sizes,
             "width": [batch.width for batch in batches],
             "gate": [batch.gate for batch in batches],
-            "step": [self._count(Counter.STEPS)] * len(batches),
+            "step": [last.steps] * len(batches),
         }
         if time is not None:
             columns["start"] = [time] * len(batches)
         if sequences:
             columns["sequence"] = sequences
-        counts = self._counts.copy()
-        counts[Counter.OPERATIONS_INTENDED] += len(batches)
-        counts[Counter.EVENTS_INTENDED] += sum(sizes)
+        commit = replace(
+            last,
+            operations_intended=last.operations + len(batches),
+            events_intended=last.events + sum(sizes),
+        )
         with self._writing():
             for row, batch in zip(columns["first_event"], batches, strict=True):
-                self._events.write(row, {"cell": batch.cells, "amplitude": batch.amplitude})
-            self._operations.write(self._count(Counter.OPERATIONS), columns)
-            self._commit(counts)
-        self._counts, self._pending = counts, list(batches)
+                self._file.events.write(row, {"cell": batch.cells, "amplitude": batch.amplitude})
+            self._file.operations.write(last.operations, columns)
+            self._file.commit(commit)
+        self._last, self._pending = commit, list(batches)
 
     def complete(self, readouts: Sequence[Readout] | None = None) -> None:
         """The intended batches were applied. `readouts`: their verify reads, one a batch, where there are."""
         if readouts is not None:
             self._check_readouts(readouts)
-        self._settle([State.DONE] * len(self._pending), readouts)
+        self._settle([State.DONE] * len(self._pending), readouts or ())
 
     def fail(self, states: Sequence[State] = ()) -> None:
         """The exchange failed. `states`: what the board says of each batch; without, dose unknown."""
-        self._settle(states or [State.UNKNOWN_DOSE] * len(self._pending), None)
+        self._settle(states or [State.UNKNOWN_DOSE] * len(self._pending), ())
 
     def record_read(self, readout: Readout) -> None:
         """Record a read, which needs no intent: it changes nothing."""
-        if self._pending:
-            raise RecordingError("an exchange of pulses is open; complete or fail it first")
+        self._refuse_open_exchange()
         self._check_scale(readout)
+        last = self._last
         repeats, cells = readout.codes.shape
-        first = self._count(Counter.EVENTS)
-        row = {
+        operation = {
             "kind": layout.READ,
-            "first_event": first,
+            "first_event": last.events,
             "events": repeats * cells,
             "repeats": repeats,
             "start": readout.time,
             "seconds_per_cell": readout.seconds_per_cell,
-            "step": self._count(Counter.STEPS),
+            "step": last.steps,
             "state": State.DONE,
         }
-        counts = self._counts.copy()
-        counts[[Counter.OPERATIONS_INTENDED, Counter.OPERATIONS]] += 1
-        counts[[Counter.EVENTS_INTENDED, Counter.EVENTS]] += repeats * cells
+        commit = replace(
+            last,
+            operations_intended=last.operations + 1,
+            operations=last.operations + 1,
+            events_intended=last.events + repeats * cells,
+            events=last.events + repeats * cells,
+        )
         with self._writing():
             cell = readout.cells if repeats == 1 else np.tile(readout.cells, repeats)
-            self._events.write(first, {"cell": cell, "reading": readout.codes.reshape(-1)})
-            self._operations.write(self._count(Counter.OPERATIONS), _one_row(row))
-            self._commit(counts)
-        self._counts = counts
+            self._file.events.write(last.events, {"cell": cell, "reading": readout.codes.reshape(-1)})
+            self._file.operations.write(last.operations, _one_row(operation))
+            self._file.commit(commit)
+        self._last = commit
 
     def step(self, step: Step, *, time: float) -> None:
         """Record a step with its scalars, and overwrite the maps it carries. `time`: s since 1970."""
-        unknown = (step.values.keys() - self._scalars) | (step.maps.keys() - self._maps.keys())
-        if unknown:
-            raise RecordingError(f"the protocol did not declare `{min(unknown)}`")
-        if step.phase not in self._phases:
-            raise RecordingError(f"the protocol did not declare the phase `{step.phase}`")
-        for name, values in step.maps.items():
-            if np.shape(values) != self._maps[name].shape:
-                raise RecordingError(f"map `{name}` is {np.shape(values)}, not {self._maps[name].shape}")
+        self._check_step(step)
+        last = self._last
         row = {
             **step.values,
             "time": time,
             "phase": self._phases[step.phase],
             "first_operation": self._first_operation,
         }
-        counts = self._counts.copy()
-        counts[Counter.STEPS] += 1
+        commit = replace(last, steps=last.steps + 1, ended=time)
         with self._writing():
             for name, values in step.maps.items():
-                self._maps[name].write(values)
-            self._steps.write(self._count(Counter.STEPS), _one_row(row))
-            self._commit(counts)
-        self._counts = counts
-        self._first_operation = self._count(Counter.OPERATIONS)
+                self._file.maps[name].write(values)
+            self._file.steps.write(last.steps, _one_row(row))
+            self._file.commit(commit)
+        self._last, self._first_operation = commit, commit.operations_intended
 
     def close(
         self,
@@ -203,16 +190,24 @@ class RunWriter:
     ) -> None:
         """End the run and make its file an ordinary one; an exchange still open is of unknown dose.
 
-        May be called again. After a write error it lets go of the file, which stays as a killed run's would.
+        time: when it ended, s since 1970; without, when the last step did. May be called again. After a write
+        error it lets go of the file, which stays as a killed run's would.
         """
         if self._closed:
             return
+        content = (message, json_text(summary or {}), json_text(snapshot_after or {}))
         try:
             if self._error is None:
-                self._finish(outcome, time, message, summary or {}, snapshot_after or {})
+                if self._pending:
+                    self.fail()
+                ended = self._last.ended if time is None else time
+                commit = replace(self._last, outcome=outcome, ended=ended)
+                with self._writing():
+                    self._file.finish(dict(zip(layout.TEXTS, content, strict=True)), commit)
         finally:
             self._closed = True
-            self._release()
+            self._file.close()
+            names.let_go(self.path, self._lock)
 
     def __enter__(self) -> Self:
         return self
@@ -223,41 +218,33 @@ class RunWriter:
         """A run left without `close` ends as failed, with the error's text."""
         self.close(Outcome.FAILED, message=str(error) if error else "ended without an outcome")
 
-    def _settle(self, states: Sequence[State], readouts: Sequence[Readout] | None) -> None:
+    def _settle(self, states: Sequence[State], readouts: Sequence[Readout]) -> None:
         """Write what became of the pending batches; from here on they count."""
-        first_operation = self._count(Counter.OPERATIONS)
-        row = self._count(Counter.EVENTS)
+        last = self._last
         columns: dict[str, Any] = {"state": states}
-        if readouts is not None:
+        if readouts:
             columns["start"] = [readout.time for readout in readouts]
             columns["seconds_per_cell"] = [readout.seconds_per_cell for readout in readouts]
-        counts = self._counts.copy()
-        counts[Counter.OPERATIONS] = counts[Counter.OPERATIONS_INTENDED]
-        counts[Counter.EVENTS] = counts[Counter.EVENTS_INTENDED]
-        for batch, state in zip(self._pending, states, strict=True):
-            if state is not State.NOT_APPLIED:
-                counts[Counter.PULSES] += len(batch.cells)
+        sent = zip(self._pending, states, strict=True)
+        pulses = sum(len(batch.cells) for batch, state in sent if state is not State.NOT_APPLIED)
+        commit = replace(
+            last,
+            operations=last.operations_intended,
+            events=last.events_intended,
+            pulses=last.pulses + pulses,
+        )
         with self._writing():
-            for readout in readouts or ():
-                self._events.write(row, {"reading": readout.codes[0]})
+            row = last.events
+            for readout in readouts:
+                self._file.events.write(row, {"reading": readout.codes[0]})
                 row += readout.codes.shape[1]
-            self._operations.write(first_operation, columns)
-            self._commit(counts)
-        self._counts, self._pending = counts, []
+            self._file.operations.write(last.operations, columns)
+            self._file.commit(commit)
+        self._last, self._pending = commit, []
 
-    def _commit(self, counts: np.ndarray) -> None:
-        """Everything written so far first, then the counters that make it count."""
-        h5py.h5f.flush(self._file.id)
-        self._sync()
-        self._counters.write(counts)
-        self._sync()
-
-    def _sync(self) -> None:
-        if self._fsync:
-            os.fsync(self._file.id.get_vfd_handle())
-
-    def _count(self, counter: Counter) -> int:
-        return int(self._counts[counter])
+    def _refuse_open_exchange(self) -> None:
+        if self._pending:
+            raise RecordingError("an exchange of pulses is open: complete or fail it first")
 
     def _check_readouts(self, readouts: Sequence[Readout]) -> None:
         """Verify reads must be of the intended cells: rows are matched by position."""
@@ -274,9 +261,17 @@ class RunWriter:
 
     def _check_scale(self, readout: Readout) -> None:
         if readout.scale != self._adc:
-            raise RecordingError(
-                f"a reading with {readout.scale}, where the run was started with {self._adc}"
-            )
+            raise RecordingError(f"a reading with {readout.scale}, but the run began with {self._adc}")
+
+    def _check_step(self, step: Step) -> None:
+        unknown = (step.values.keys() - self._scalars) | (step.maps.keys() - self._file.maps.keys())
+        if unknown:
+            raise RecordingError(f"the protocol did not declare `{min(unknown)}`")
+        if step.phase not in self._phases:
+            raise RecordingError(f"the protocol did not declare the phase `{step.phase}`")
+        for name, values in step.maps.items():
+            if np.shape(values) != self._file.maps[name].shape:
+                raise RecordingError(f"map `{name}` is {np.shape(values)}, not {self._file.maps[name].shape}")
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -292,55 +287,9 @@ class RunWriter:
             self._error = error
             raise
 
-    def _finish(
-        self,
-        outcome: Outcome,
-        time: float | None,
-        message: str,
-        summary: Mapping[str, Any],
-        snapshot_after: Mapping[str, Any],
-    ) -> None:
-        """Everything that is only known now, the outcome last, still in SWMR mode."""
-        if self._pending:
-            self.fail()
-        texts = (message, json_text(summary), json_text(snapshot_after))
-        with self._writing():
-            for name, text in zip(layout.TEXTS, texts, strict=True):
-                _write_text(self._file["provenance"], name, text)
-            self._events.trim(self._count(Counter.EVENTS))
-            self._operations.trim(self._count(Counter.OPERATIONS))
-            self._steps.trim(self._count(Counter.STEPS))
-            self._commit(self._counts)
-            skeleton.set_text_attribute(self._file, "ended", iso_time(time) if time is not None else "")
-            skeleton.set_text_attribute(self._file, "outcome", outcome.value)
-            h5py.h5f.flush(self._file.id)
-            self._sync()
-
-    def _release(self) -> None:
-        """Close the file and say that nobody writes it."""
-        with contextlib.suppress(OSError, RuntimeError):
-            self._file.close()
-        names.let_go(self.path, self._lock)
-
-
-def _open_for_rows(path: Path) -> h5py.File:
-    """Open for SWMR writing in one go: at no moment would a kill leave it marked as open for plain writing,
-    and so for nobody to open again."""
-    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
-    flags = h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE
-    return h5py.File(h5py.h5f.open(os.fsencode(path), flags, access))
-
 
 def _one_row(values: Mapping[str, Any]) -> dict[str, list[Any]]:
     return {name: [value] for name, value in values.items()}
-
-
-def _write_text(group: h5py.Group, name: str, text: str) -> None:
-    characters = np.frombuffer(text.encode(), "S1")
-    for dataset in (group[f"{name}_bytes"], group[name]):
-        dataset.resize((len(characters),))
-    group[name][:] = characters
 
 
 @contextlib.contextmanager

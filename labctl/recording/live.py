@@ -1,0 +1,82 @@
+"""The file of a run going on: tables that grow, maps that are overwritten, the commit that makes them count.
+
+In SWMR mode from its first row to its last, so that others read it and a kill at any write leaves it
+readable. Finishing, too, happens in SWMR mode; closing only tells HDF5 that nobody writes any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from labctl.recording.columns import Block, Table
+from labctl.recording.layout import Commit
+from labctl.recording.skeleton import set_text_attribute
+from labctl.recording.text import iso_time
+
+
+class LiveFile:
+    """A run file built by `skeleton`, open for rows. Everything here raises what HDF5 raises."""
+
+    def __init__(self, path: Path, *, fsync: bool) -> None:
+        self._fsync = fsync
+        self._file = _open_for_rows(path)
+        self.events = Table(self._file["events"], "event")
+        self.operations = Table(self._file["operations"], "operation")
+        self.steps = Table(self._file["steps"], "step")
+        maps = self._file["maps"]
+        self.maps = {name: Block(maps, name) for name in maps if name not in ("row", "col")}
+        self._record = Block(self._file["commit"], "record")
+
+    def commit(self, commit: Commit) -> None:
+        """Everything written so far first, then the one small row that makes it count."""
+        self._flush()
+        self._record.write(commit.row())
+        self._sync()
+
+    def finish(self, texts: Mapping[str, str], commit: Commit) -> None:
+        """Texts, columns cut to what counts, and the outcome last."""
+        for name, content in texts.items():
+            _write_text(self._file["provenance"], name, content)
+        self.events.trim(commit.events)
+        self.operations.trim(commit.operations)
+        self.steps.trim(commit.steps)
+        self.commit(commit)
+        set_text_attribute(self._file, "ended", iso_time(commit.ended))
+        set_text_attribute(self._file, "outcome", commit.outcome.value)
+        self._flush()
+
+    def close(self) -> None:
+        """Let go of the file. After a write error HDF5 may have more to write and fail again: no news."""
+        with contextlib.suppress(OSError, RuntimeError):
+            self._file.close()
+
+    def _flush(self) -> None:
+        h5py.h5f.flush(self._file.id)
+        self._sync()
+
+    def _sync(self) -> None:
+        if self._fsync:
+            os.fsync(self._file.id.get_vfd_handle())
+
+
+def _open_for_rows(path: Path) -> h5py.File:
+    """Open for SWMR writing in one go: at no moment would a kill leave it marked as open for plain writing,
+    and so for nobody to open again.
+    """
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    flags = h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE
+    return h5py.File(h5py.h5f.open(os.fsencode(path), flags, access))
+
+
+def _write_text(group: h5py.Group, name: str, content: str) -> None:
+    characters = np.frombuffer(content.encode(), "S1")
+    for dataset in (group[f"{name}_bytes"], group[name]):
+        dataset.resize((len(characters),))
+    group[name][:] = characters

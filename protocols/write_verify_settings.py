@@ -1,0 +1,81 @@
+"""What program-and-verify can be told, and how it can end for a cell."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+import numpy as np
+
+from labctl.protocols import forming
+from labctl.protocols.ramps import Ramp
+from labctl.units import Second, Siemens, Volt
+
+
+class CellOutcome(enum.IntEnum):
+    """How programming one cell ended."""
+
+    NOT_TARGETED = 0
+    IN_WINDOW = 1
+    UNREACHED = 2
+    NEVER_FORMED = 3
+    STUCK_LOW = 4
+    STUCK_HIGH = 5
+    OVER_STRESSED = 6
+    NOISE_LIMITED = 7
+    EXCLUDED = 8
+    UNFINISHED = 9
+
+
+class Confirm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A cell is in its window when `needed` of `reads` further reads are."""
+
+    needed: int = 2
+    reads: int = 3
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.needed <= self.reads <= 1000:
+            raise ValueError(f"needed ({self.needed}) must be 0 to reads ({self.reads}), and reads at most 1000")
+
+
+class WriteVerifySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to program and how.
+
+    target: (rows, cols) conductances in S. cells: (rows, cols) bool, which of them to program (all where None).
+    exclude: (rows, cols) bool, cells never to be touched. tolerance: half the window's width in S; tolerances:
+    (rows, cols), each cell's own instead. aim: the inner share of the window in which a cell has to land, so that noise
+    does not carry it out again. form: how to form pristine cells first; None: leave them, and call them never formed.
+    formed_at: below it a cell counts as pristine. reverify: delays in s after programming at which every cell is read
+    again. stuck_change: a whole ramp that moves a cell by less leaves it stuck.
+    """
+
+    target: np.ndarray
+    cells: np.ndarray | None = None
+    exclude: np.ndarray | None = None
+    tolerance: Siemens = Siemens(1e-6)
+    tolerances: np.ndarray | None = None
+    aim: float = 0.8
+    set: Ramp = Ramp(start=Volt(1.2), stop=Volt(2.5), step=Volt(0.05), width=Second(1e-7), gate=Volt(2.0))
+    reset: Ramp = Ramp(start=Volt(1.4), stop=Volt(3.0), step=Volt(0.05), width=Second(1e-7), gate=Volt(2.5))
+    confirm: Confirm = Confirm()
+    max_pulses: int = 200
+    max_reversals: int = 30
+    hold: int = 5
+    reverify: tuple[Second, ...] = (Second(0.0), Second(1.0))
+    form: forming.FormingSettings | None = forming.FormingSettings()
+    formed_at: Siemens = Siemens(0.5e-6)
+    stuck_change: Siemens = Siemens(0.5e-6)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_pulses <= 30_000:
+            raise ValueError(f"max_pulses must be 1 to 30000, not {self.max_pulses}")
+        if not 0 <= self.max_reversals <= 250:
+            raise ValueError(f"max_reversals must be 0 to 250, not {self.max_reversals}")
+        if not 0 <= self.hold <= 1000:
+            raise ValueError(f"hold must be 0 to 1000, not {self.hold}")
+        if not 0 < self.aim <= 1:
+            raise ValueError(f"aim must be more than 0 and at most 1, not {self.aim:g}")
+        if not (self.tolerance > 0 and (self.tolerances is None or np.all(self.tolerances > 0))):
+            raise ValueError("a tolerance must be more than 0 S")
+        if any(not 0 <= delay < 1e9 for delay in self.reverify) or list(self.reverify) != sorted(self.reverify):
+            raise ValueError("reverify must be delays in s that do not decrease")
