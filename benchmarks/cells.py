@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+
 from labctl.simulated_instruments.chips.crossbar import CrossbarMacro
 
 FORM, SET, RESET = 1, 2, 3

@@ -14,6 +14,7 @@ from labctl.drivers.test_board import TestBoard
 from labctl.simulated_instruments.chips.crossbar import CrossbarMacro
 from labctl.simulated_instruments.instruments.clocks import VirtualClock
 
+
 class SteppedClock(VirtualClock):
     """The board's virtual clock, as protocols see it."""
 

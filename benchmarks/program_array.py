@@ -118,13 +118,13 @@ def seconds_per_query(bench: Path) -> float:
     resource = re.search(r"TCPIP0::\S+?SOCKET", bench.read_text())[0]
     manager = pyvisa.ResourceManager("@py")
     with manager.open_resource(resource, read_termination="\n", write_termination="\n") as board:
-        board.write("*RST;:FORM:BORD SWAP;:OUTP ON;:PULS:OPER SET;WIDT 1E-7;GATE 1")
+        board.write("*RST;:FORM:BORD SWAP;:OUTP ON")
         first = int(board.query("PULS:SEQ?")) + 1
         code = np.uint16(1000).tobytes()
         started = time.perf_counter()
         for number in range(first, first + QUERIES):
             cell = np.uint32(number % 4096).tobytes()
-            board.write_raw(b"PULS:VER:IND? %d,#14%s,#12%s\n" % (number, cell, code))
+            board.write_raw(b"PULS:VER:IND? %d,SET,1E-7,1,#14%s,#12%s\n" % (number, cell, code))
             board.read()
         elapsed = time.perf_counter() - started
     return elapsed / QUERIES

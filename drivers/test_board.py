@@ -34,9 +34,6 @@ from labctl.units import Ampere, Volt
 
 _KEYWORDS = {Operation.FORM: "FORM", Operation.SET: "SET", Operation.RESET: "RESet"}
 _SETTINGS = (
-    ":SOURce:PULSe:OPERation",
-    ":SOURce:PULSe:WIDTh",
-    ":SOURce:PULSe:GATE",
     ":SENSe:VOLTage",
     ":SENSe:CURRent:RANGe",
     ":SENSe:TEMPerature",
@@ -232,19 +229,20 @@ class TestBoard:
         return tuple(readouts)
 
     def _message(self, number: int, batch: PulseBatch, verify: bool) -> list[str | np.ndarray]:
-        shape = (
-            f":SOURce:PULSe:OPERation {_KEYWORDS[batch.operation]};WIDTh {batch.width:.9g};GATE {batch.gate:.9g}"
-            f";:PULSe:{'VERify' if verify else 'APPLy'}"
-        )
+        """The batch as one command: it carries everything, so nothing can be half set."""
         query = "?" if verify else ""
+        shape = f"{number},{_KEYWORDS[batch.operation]},{batch.width:.9g},{batch.gate:.9g},"
         count, total = len(batch.cells), self.geometry.cells
+        where: list[str | np.ndarray] = []
         if count == total:
-            return [f"{shape}:ALL{query} {number},", batch.amplitude, ";"]
-        if count * 32 > total:  # a bit a cell of the array is then shorter than a 32-bit index a pulsed cell
+            form = "ALL"
+        elif count * 32 > total:  # a bit a cell of the array is then shorter than a 32-bit index a pulsed cell
             mask = np.zeros(total, np.bool_)
             mask[batch.cells] = True
-            return [f"{shape}:MASKed{query} {number},", np.packbits(mask), ",", batch.amplitude, ";"]
-        return [f"{shape}:INDexed{query} {number},", batch.cells, ",", batch.amplitude, ";"]
+            form, where = "MASKed", [np.packbits(mask), ","]
+        else:
+            form, where = "INDexed", [batch.cells, ","]
+        return [f":PULSe:{'VERify' if verify else 'APPLy'}:{form}{query} {shape}", *where, batch.amplitude, ";"]
 
     def _find_out(
         self, batches: Sequence[PulseBatch], first: int, verify: bool, tries: int, problem: LinkError

@@ -24,14 +24,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl import __version__
-from labctl.array import Capability, Cells, Clock, Geometry, MemoryArray, PulseBatch, PulseLimits, Readout, Scale
+from labctl.array import (
+    Capability,
+    Cells,
+    Clock,
+    Geometry,
+    MemoryArray,
+    PulseBatch,
+    PulseLimits,
+    Readout,
+    Scale,
+)
 from labctl.bench.limits import LimitGuard
 from labctl.bench.live import ArrayPlan, BenchArray, SafeStateReport
 from labctl.errors import CapabilityError, Interrupted, LabctlError, RunError, SettingsError
 from labctl.plugins import load_protocol
 from labctl.provenance import describe_settings, source_state
-from labctl.recording.names import new_run_path
 from labctl.recording.layout import Outcome
+from labctl.recording.names import new_run_path
 from labctl.recording.writer import RunWriter
 from labctl.steps import Cost, Procedure, Step, StopRequested
 from labctl.units import convert
@@ -244,6 +254,7 @@ class RecordedArray:
         self._array = array
         self._guard = guard
         self._writer = writer
+        self.chip_serial = array.chip_serial
         self.geometry: Geometry = array.geometry
         self.capabilities: Capability = array.capabilities
         self.dac: Scale = array.dac

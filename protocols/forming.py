@@ -25,7 +25,7 @@ class FormingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """
 
     ramp: Ramp = Ramp(start=Volt(3.1), stop=Volt(3.9), step=Volt(0.1), width=Second(1e-6), gate=Volt(1.2))
-    formed_at: Siemens = Siemens(1e-6)
+    formed_at: Siemens = Siemens(0.5e-6)
     hold: int = 2
 
     def __post_init__(self) -> None:

@@ -88,7 +88,7 @@ def init(path: Path, resource_name: str | None, visa_library: str, chip: str, fo
 @click.argument("path", type=click.Path(path_type=Path), required=False)
 @click.option("--offline", is_flag=True, help="Check the file only; talk to no instrument.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def check(path: Path | None, offline: bool, as_json: bool) -> None:
+def check(path: Path | None, offline: bool, as_json: bool) -> int:
     """Check a bench file, and whether each of its arrays answers."""
     live = load_bench(path)
     found = [_checked(live, name, offline) for name in live.file.settings.arrays]
@@ -96,9 +96,7 @@ def check(path: Path | None, offline: bool, as_json: bool) -> None:
         print_json(found)
     else:
         print_table([(each["array"], each["state"]) for each in found], ("array", "state"))
-    broken = [each for each in found if each["exit_code"]]
-    if broken:
-        raise SystemExit(broken[0]["exit_code"])
+    return next((each["exit_code"] for each in found if each["exit_code"]), 0)
 
 
 def _checked(live: Bench, name: str, offline: bool) -> dict[str, Any]:

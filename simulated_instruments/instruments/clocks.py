@@ -29,16 +29,17 @@ class VirtualClock:
     virtual = True
 
     def __init__(self, start: float = FIRST_POWER_ON) -> None:
-        self._now = start
+        self._start = start
+        self._passed = 0.0  # apart: a time of day as a float has steps of 0.24 us, a twentieth of one reading
 
     def now(self) -> float:
-        return self._now
+        return self._start + self._passed
 
     def spend(self, seconds: float) -> None:
-        self._now += seconds
+        self._passed += seconds
 
     def advance(self, seconds: float) -> None:
-        self._now += seconds
+        self._passed += seconds
 
 
 class WallClock:

@@ -1,8 +1,8 @@
 """Firmware of the memory-array test board (`docs/board-commands.md`): SCPI in, pulses and readings on the chip.
 
 The board refuses what is beyond its limits before anything is applied, gives pulses only while its outputs are on,
-and numbers every batch: the number that follows the last is applied, the last one again is answered but not applied
-again, any other is an error. So a controller that lost an answer can find out what happened.
+and numbers every batch: the number that follows the last is applied, the last batch again is answered but not applied
+again, anything else is an error. So a controller that lost an answer can find out what happened.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from .clocks import BoardClock, VirtualClock, WallClock
 
 Codes = NDArray[np.uint16]
 Cells = NDArray[np.uint32]
+_Locate = Callable[..., tuple[Cells | None, NDArray[Any]]]
 
 FIRMWARE = "1.0"
 OUT_OF_SEQUENCE = 101
@@ -33,6 +34,7 @@ _PULSE_TIME = 1e-6  # s to select a cell and settle its lines, besides the pulse
 _READ_TIME = 4e-6  # s to settle and convert one reading
 _TEMPERATURES = (250.0, 400.0)  # K, outside of which the self-test fails
 _MAX_REPEATS = 10_000
+_MAX_READINGS = 1 << 26  # of one answer
 
 
 class TestBoardFirmware:
@@ -44,6 +46,7 @@ class TestBoardFirmware:
         self.chip = chip
         self.clock = clock
         self.sequence = 0
+        self._last: tuple[Any, ...] = ()
         self._reset()
         self.scpi = Instrument(
             identity=("labctl", "TB-512", chip.serial, FIRMWARE),
@@ -55,9 +58,6 @@ class TestBoardFirmware:
     # -- settings: what *RST puts back ------------------------------------------------------------------------
 
     def _reset(self) -> None:
-        self.operation = "SET"
-        self.width = 100e-9
-        self.gate = 1.8
         self.output = False
         self.chip.read_voltage = 0.2
         self.chip.current_range = self.chip.ranges[2]
@@ -91,14 +91,9 @@ class TestBoardFirmware:
         return adc.step / volts, adc.offset / volts, adc.bits
 
     def _setting_commands(self) -> list[Command]:
-        width = Numeric(unit="S", minimum=_WIDTHS[0], maximum=_WIDTHS[1], default=100e-9)
-        gate = Numeric(unit="V", minimum=0.0, maximum=_MAX_GATE, default=1.8)
         low, high = self.chip.read_voltages
         ranges = Numeric(unit="A", minimum=0.0, maximum=self.chip.ranges[-1], default=self.chip.ranges[2])
         return [
-            setting("[:SOURce]:PULSe:OPERation", Keyword("FORM", "SET", "RESet"), self, "operation"),
-            setting("[:SOURce]:PULSe:WIDTh", width, self, "width"),
-            setting("[:SOURce]:PULSe:GATE", gate, self, "gate"),
             setting("OUTPut[:STATe]", Boolean(), self, "output"),
             setting("SENSe:VOLTage", Numeric(unit="V", minimum=low, maximum=high, default=0.2), self.chip, "read_voltage"),
             setting("SENSe:CURRent:RANGe", ranges, self, "current_range"),
@@ -112,12 +107,17 @@ class TestBoardFirmware:
     # -- work -------------------------------------------------------------------------------------------------
 
     def _work_commands(self) -> list[Command]:
-        number = Numeric(integer=True, minimum=0, maximum=2**62)
         cells, codes, mask = Block(dtype=np.uint32), Block(dtype=np.uint16), Block(dtype=np.uint8)
-        forms: Sequence[tuple[str, tuple[Any, ...], Callable[..., tuple[Cells | None, Codes]]]] = (
-            ("ALL", (number, codes), lambda amplitudes: (None, amplitudes)),
-            ("INDexed", (number, cells, codes), self._indexed),
-            ("MASKed", (number, mask, codes), self._masked),
+        batch = (
+            Numeric(integer=True, minimum=0, maximum=2**62),
+            Keyword("FORM", "SET", "RESet"),
+            Numeric(unit="S", minimum=_WIDTHS[0], maximum=_WIDTHS[1]),
+            Numeric(unit="V", minimum=0.0, maximum=_MAX_GATE),
+        )
+        forms: Sequence[tuple[str, tuple[Any, ...], _Locate]] = (
+            ("ALL", (codes,), lambda amplitudes: (None, amplitudes)),
+            ("INDexed", (cells, codes), self._indexed),
+            ("MASKed", (mask, codes), self._masked),
         )
         commands = [
             Command("PULSe:SEQuence", query=lambda: self.sequence),
@@ -130,50 +130,53 @@ class TestBoardFirmware:
             Command("MULTiply", query=self._multiply, query_parameters=(Block(dtype=np.float32),)),
             Command("MULTiply:TRANspose", query=self._multiply_transposed, query_parameters=(Block(dtype=np.float32),)),
         ]
-        for word, parameters, locate in forms:
+        for word, where, locate in forms:
+            parameters = (*batch, *where)
             commands.append(Command(f"PULSe:APPLy:{word}", set=self._applier(locate), parameters=parameters))
             commands.append(Command(f"PULSe:VERify:{word}", query=self._verifier(locate), query_parameters=parameters))
         return commands
 
-    def _applier(self, locate: Callable[..., tuple[Cells | None, Codes]]) -> Callable[..., None]:
-        def apply(number: int, *where: Any) -> None:
-            cells, codes = self._checked_batch(*locate(*where))
-            if self._is_next(number):
-                self.chip.pulse(*self._pulse(cells, codes))
-                self._applied(number, cells, 0.0)
+    def _applier(self, locate: _Locate) -> Callable[..., None]:
+        def apply(number: int, operation: str, width: float, gate: float, *where: Any) -> None:
+            cells, codes = self._checked_batch(operation, *locate(*where))
+            batch = (_OPERATIONS[operation], cells, codes, width, gate)
+            if self._is_next(number, batch):
+                self.chip.pulse(*batch, self.clock.now())
+                self._applied(number, batch, self._count(cells) * (width + _PULSE_TIME))
 
         return apply
 
-    def _verifier(self, locate: Callable[..., tuple[Cells | None, Codes]]) -> Callable[..., Codes]:
-        def verify(number: int, *where: Any) -> Codes:
-            cells, codes = self._checked_batch(*locate(*where))
-            if not self._is_next(number):
+    def _verifier(self, locate: _Locate) -> Callable[..., Codes]:
+        def verify(number: int, operation: str, width: float, gate: float, *where: Any) -> Codes:
+            cells, codes = self._checked_batch(operation, *locate(*where))
+            batch = (_OPERATIONS[operation], cells, codes, width, gate)
+            if not self._is_next(number, batch):
                 return self._read(cells, 1)
-            readings = self.chip.pulse_and_read(*self._pulse(cells, codes))
-            self._applied(number, cells, _READ_TIME)
+            readings = self.chip.pulse_and_read(*batch, self.clock.now())
+            self._applied(number, batch, self._count(cells) * (width + _PULSE_TIME + _READ_TIME))
             return readings
 
         return verify
 
-    def _is_next(self, number: int) -> bool:
-        """Whether batch `number` is to be applied; False: it has been already."""
+    def _applied(self, number: int, batch: tuple[Any, ...], seconds: float) -> None:
+        self.sequence = number
+        self._last = tuple(each.copy() if isinstance(each, np.ndarray) else each for each in batch)
+        self.clock.spend(seconds)
+
+    def _is_next(self, number: int, batch: tuple[Any, ...]) -> bool:
+        """Whether batch `number` is to be applied; False: it has been already, this very one."""
         if number == self.sequence + 1:
             return True
-        if number == self.sequence and number > 0:
-            return False
-        raise ScpiError(OUT_OF_SEQUENCE, f"Sequence number out of order;{number} where {self.sequence + 1} is next")
+        if number != self.sequence or number == 0:
+            raise ScpiError(OUT_OF_SEQUENCE, f"Sequence number out of order;{number} where {self.sequence + 1} is next")
+        if not all(map(np.array_equal, batch, self._last)):
+            raise ScpiError(OUT_OF_SEQUENCE, f"Sequence number out of order;{number} was another batch")
+        return False
 
-    def _pulse(self, cells: Cells | None, codes: Codes) -> tuple[int, Cells | None, Codes, float, float, float]:
-        return _OPERATIONS[self.operation], cells, codes, self.width, self.gate, self.clock.now()
-
-    def _applied(self, number: int, cells: Cells | None, read_time: float) -> None:
-        self.sequence = number
-        self.clock.spend(self._count(cells) * (self.width + _PULSE_TIME + read_time))
-
-    def _indexed(self, cells: NDArray[Any], codes: NDArray[Any]) -> tuple[Cells, Codes]:
+    def _indexed(self, cells: NDArray[Any], codes: NDArray[Any]) -> tuple[Cells, NDArray[Any]]:
         return self._checked_cells(cells), codes
 
-    def _masked(self, mask: NDArray[Any], codes: NDArray[Any]) -> tuple[Cells, Codes]:
+    def _masked(self, mask: NDArray[Any], codes: NDArray[Any]) -> tuple[Cells, NDArray[Any]]:
         total = self.chip.rows * self.chip.cols
         if len(mask) != (total + 7) // 8:
             raise ScpiError(-161, f"a mask of {total} cells has {(total + 7) // 8} bytes")
@@ -188,15 +191,17 @@ class TestBoardFirmware:
             raise ScpiError(-222, f"cell {native[-1]} is not on the array")
         return native
 
-    def _checked_batch(self, cells: Cells | None, codes: NDArray[Any]) -> tuple[Cells | None, Codes]:
+    def _checked_batch(
+        self, operation: str, cells: Cells | None, codes: NDArray[Any]
+    ) -> tuple[Cells | None, Codes]:
         native: Codes = np.require(codes, np.uint16, "A")
         if len(native) != self._count(cells):
             raise ScpiError(-161, f"{len(native)} amplitudes for {self._count(cells)} cells")
         if not self.output:
             raise ScpiError(-221, "outputs are off")
         volts = self.chip.dac.offset + self.chip.dac.step * int(native.max(initial=0))
-        if volts > _MAX_VOLTS[self.operation]:
-            raise ScpiError(-222, f"{volts:.4g} V is above {_MAX_VOLTS[self.operation]:g} V for {self.operation}")
+        if volts > _MAX_VOLTS[operation] + self.chip.dac.step / 2:  # the code nearest to the limit is within it
+            raise ScpiError(-222, f"{volts:.4g} V is above {_MAX_VOLTS[operation]:g} V for {operation}")
         return cells, native
 
     def _count(self, cells: Cells | None) -> int:
@@ -225,6 +230,8 @@ class TestBoardFirmware:
         return self._read((first + np.arange(col, col + cols, dtype=np.uint32)).ravel(), repeats)
 
     def _read(self, cells: Cells | None, repeats: int) -> Codes:
+        if self._count(cells) * repeats > _MAX_READINGS:
+            raise ScpiError(-223, f"an answer holds {_MAX_READINGS} readings at most")
         readings = self.chip.read(cells, repeats, self.clock.now())
         self.clock.spend(self._count(cells) * repeats * _READ_TIME)
         return readings
@@ -261,7 +268,7 @@ class TestBoardFirmware:
     def _self_test(self) -> int:
         """0 when well; bit 0: temperature out of range; bit 1: every reading of the first row at an end of the ADC."""
         low, high = _TEMPERATURES
-        codes = self.chip.read(np.arange(self.chip.cols, dtype=np.uint32), 1, self.clock.now())
+        codes = self._read(np.arange(self.chip.cols, dtype=np.uint32), 1)
         at_an_end = bool(np.all((codes == 0) | (codes == self.chip.adc.top)))
         return int(not low <= self.chip.temperature <= high) | at_an_end << 1
 
@@ -284,39 +291,55 @@ class SimulatedBoard:
     """A powered-on board; `close` saves what its chip remembers."""
 
     def __init__(self, options: BoardOptions, folder: Path) -> None:
+        """Raises ValueError with one sentence."""
         if options.clock not in ("virtual", "real"):
             raise ValueError(f"clock must be 'virtual' or 'real', not {options.clock!r}")
+        if not (options.chip.isascii() and options.chip.isprintable()):
+            raise ValueError(f"chip must be a serial number in plain letters and digits, not {options.chip!r}")
         self._path = folder / options.state if options.state else None
-        self._lock = self._hold(self._path) if self._path else None
-        if self._path is not None and self._path.exists():
-            chip = CrossbarMacro.load(self._path)
-            if chip.serial != options.chip:
-                raise ValueError(f"{self._path.name} is the state of chip {chip.serial!r}, not of {options.chip!r}")
-        else:
-            chip = CrossbarMacro.buy(options.chip, rows=options.rows, cols=options.cols)
-        self.firmware = TestBoardFirmware(chip, VirtualClock() if options.clock == "virtual" else WallClock())
+        self._lock = _hold(self._path) if self._path else None
+        try:
+            chip = self._chip(options)
+            self.firmware = TestBoardFirmware(chip, VirtualClock() if options.clock == "virtual" else WallClock())
+        except BaseException:
+            self._release()
+            raise
         self.scpi = self.firmware.scpi
 
     def close(self) -> None:
-        if self._path is not None:
-            self.firmware.chip.save(self._path)
-        if self._lock is not None:
-            self._lock.release()
-
-    @staticmethod
-    def _hold(path: Path) -> FileLock:
-        lock = FileLock(path.with_name(path.name + ".lock"), timeout=0)
+        """May be called twice: the chip is saved once, as long as it is ours."""
         try:
-            lock.acquire()
-        except Timeout:
-            raise ValueError(f"the chip of {path.name} is in use by another process") from None
-        return lock
+            if self._lock is not None and self._path is not None:
+                with self.scpi.lock:
+                    self.firmware.chip.save(self._path)
+        finally:
+            self._release()
+
+    def _chip(self, options: BoardOptions) -> CrossbarMacro:
+        if self._path is None or not self._path.exists():
+            return CrossbarMacro.buy(options.chip, rows=options.rows, cols=options.cols)
+        chip = CrossbarMacro.load(self._path)
+        if chip.serial != options.chip:
+            raise ValueError(f"{self._path.name} is the state of chip {chip.serial!r}, not of {options.chip!r}")
+        return chip
+
+    def _release(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
+
+
+def _hold(path: Path) -> FileLock:
+    lock = FileLock(path.with_name(path.name + ".lock"), timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(f"the chip of {path.name} is in use by another process") from None
+    except OSError as problem:
+        raise ValueError(f"the state of a chip cannot be kept in {path}: {problem.strerror or problem}") from None
+    return lock
 
 
 def build(options: dict[str, Any], folder: Path) -> SimulatedBoard:
     """Entry point `labctl.simulators`: the board of a `[simulated.NAME]` table. Raises ValueError with one sentence."""
-    try:
-        typed = msgspec.convert(options, BoardOptions)
-    except msgspec.ValidationError as problem:
-        raise ValueError(str(problem)) from None
-    return SimulatedBoard(typed, folder)
+    return SimulatedBoard(msgspec.convert(options, BoardOptions), folder)

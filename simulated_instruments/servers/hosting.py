@@ -1,0 +1,180 @@
+"""Which simulated instruments a bench file holds, and their life: built when first opened, saved when closed.
+
+Only the file's `[simulated.NAME]` tables count here: `simulator` names an entry point of the group
+`labctl.simulators`, `resource_name` is where it answers, every other key is the simulator's own. An entry
+point is a callable `build(options, folder)` that gives an object with `scpi`, the Instrument, and
+`close()`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.resources
+import threading
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+from pyvisa import rname
+
+from ..scpi import Instrument
+
+ENTRY_POINTS = "labctl.simulators"
+
+
+class HostingError(ValueError):
+    """A bench file's simulated instruments cannot be had; the text names the file and the path in it."""
+
+
+class SimulatedInstrument(Protocol):
+    """What a simulator builds: an instrument, and whatever has to be saved when it is switched off."""
+
+    @property
+    def scpi(self) -> Instrument: ...
+
+    def close(self) -> None: ...
+
+
+class Simulator(Protocol):
+    """What an entry point names. `folder` is what relative paths among the options start from."""
+
+    def __call__(self, options: dict[str, Any], folder: Path) -> SimulatedInstrument: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One `[simulated.NAME]` table; the resource name in canonical form."""
+
+    name: str
+    simulator: str
+    resource_name: str
+    options: Mapping[str, Any]
+
+
+class SimulatedBench:
+    """The instruments of one bench file, powered on one by one as they are asked for, and off all at once."""
+
+    def __init__(self, source: str, folder: Path, entries: Mapping[str, Entry]) -> None:
+        """`source`: the file's name as errors should say it."""
+        self.entries = entries
+        self._source = source
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._built: dict[str, SimulatedInstrument] = {}
+        self._by_resource = {entry.resource_name.casefold(): entry for entry in entries.values()}
+
+    def find(self, resource_name: str) -> Entry | None:
+        """The instrument that answers at `resource_name`, in any of its spellings."""
+        return self._by_resource.get(canonical(resource_name).casefold())
+
+    def instrument(self, entry: Entry) -> Instrument:
+        """Built the first time. Raises HostingError where its simulator is missing or refuses its options."""
+        with self._lock:
+            if entry.name not in self._built:
+                self._built[entry.name] = self._build(entry)
+            return self._built[entry.name].scpi
+
+    def close(self) -> None:
+        """Switch off what was built, each even if another one fails to. May be called twice."""
+        with self._lock, ExitStack() as closing:
+            for simulated in self._built.values():
+                closing.callback(simulated.close)
+            self._built = {}
+
+    def _build(self, entry: Entry) -> SimulatedInstrument:
+        where = f"{self._source}: $.simulated.{entry.name}"
+        build = _load_simulator(entry.simulator, f"{where}.simulator")
+        with _naming(where):
+            return build(dict(entry.options), self._folder)
+
+
+def load(path: Path | None) -> SimulatedBench:
+    """The simulated instruments of the bench file at `path`; None is the one that comes with the package.
+
+    Relative paths start from the file's folder, or from the working directory for the package's own. Raises
+    HostingError where the file is missing or malformed; nothing is built yet.
+    """
+    if path is None:
+        source = "embedded.toml"
+        text = (importlib.resources.files("labctl.data") / source).read_text("utf-8")
+        folder = Path.cwd()
+    else:
+        source = str(path)
+        folder = path.resolve().parent
+        try:
+            text = path.read_text("utf-8")
+        except OSError as problem:
+            raise HostingError(f"{source}: {problem.strerror or problem}") from None
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        raise HostingError(f"{source}: {problem}") from None
+    return SimulatedBench(source, folder, _entries(source, document))
+
+
+def canonical(resource_name: str) -> str:
+    """`resource_name` with everything that may be left out. Raises HostingError where it is none."""
+    try:
+        return rname.to_canonical_name(resource_name)
+    except rname.InvalidResourceName:
+        raise HostingError(f"{resource_name!r} is not a VISA resource name") from None
+
+
+def _entries(source: str, document: Mapping[str, Any]) -> dict[str, Entry]:
+    tables = document.get("simulated", {})
+    if not isinstance(tables, dict):
+        raise HostingError(f"{source}: $.simulated: expected tables, as in [simulated.board]")
+    entries: dict[str, Entry] = {}
+    owners: dict[str, str] = {}
+    for name, table in tables.items():
+        entry = _entry(f"{source}: $.simulated.{name}", name, table)
+        owner = owners.setdefault(entry.resource_name.casefold(), name)
+        if owner != name:
+            raise HostingError(
+                f"{source}: $.simulated.{name}.resource_name: {entry.resource_name} is already {owner}'s"
+            )
+        entries[name] = entry
+    return entries
+
+
+def _entry(where: str, name: str, table: Any) -> Entry:
+    if not isinstance(table, dict):
+        raise HostingError(f"{where}: expected a table")
+    options = dict(table)
+    for key in ("simulator", "resource_name"):
+        if not isinstance(options.get(key), str):
+            raise HostingError(f"{where}.{key}: expected text")
+    simulator = options.pop("simulator")
+    try:
+        resource_name = canonical(options.pop("resource_name"))
+    except HostingError as problem:
+        raise HostingError(f"{where}.resource_name: {problem}") from None
+    return Entry(name, simulator, resource_name, options)
+
+
+def _load_simulator(name: str, where: str) -> Simulator:
+    found = {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+    if name not in found:
+        there = ", ".join(sorted(found)) or "none"
+        raise HostingError(f"{where}: no simulator called {name!r}; there are: {there}")
+    try:
+        build: Simulator = found[name].load()
+    except (ImportError, AttributeError) as problem:
+        raise HostingError(f"{where}: the simulator {name!r} cannot be loaded: {problem}") from problem
+    return build
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Say `where` in front of what a simulator finds wrong with its options or files."""
+    try:
+        yield
+    except msgspec.ValidationError as problem:
+        text, _, path = str(problem).partition(" - at `$")
+        raise HostingError(f"{where}{path.rstrip('`')}: {text[0].lower()}{text[1:]}") from problem
+    except (ValueError, OSError) as problem:
+        raise HostingError(f"{where}: {problem}") from problem

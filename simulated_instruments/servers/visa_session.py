@@ -1,0 +1,114 @@
+"""One VISA session to one simulated instrument: reading, writing and the status codes VISA gives for them.
+
+A session of class INSTR exchanges messages whose ends are marked; one of class SOCKET, and a serial one, is
+a stream. Reading with nothing to say is a time-out *at once*: the instrument answered while it was written
+to, in this very thread, so nothing can come later and waiting would only make tests slow.
+"""
+
+from __future__ import annotations
+
+from pyvisa import constants, rname
+from pyvisa.constants import BufferOperation, ResourceAttribute, SerialTermination, StatusCode
+
+from ..scpi import Instrument
+from .visa_attributes import SessionAttributes
+from .visa_locks import ResourceLocks
+
+_DISCARDS_INPUT = (
+    BufferOperation.discard_read_buffer
+    | BufferOperation.discard_read_buffer_no_io
+    | BufferOperation.discard_receive_buffer
+    | BufferOperation.discard_receive_buffer2
+)
+_WINDOW = 1024 * 1024
+
+
+class VisaSession:
+    """`number` is its handle, `manager` the resource manager's. Service requests are queued once enabled."""
+
+    def __init__(
+        self,
+        number: int,
+        manager: int,
+        parsed: rname.ResourceName,
+        instrument: Instrument,
+        locks: ResourceLocks,
+    ) -> None:
+        self.number = number
+        self.attributes = SessionAttributes(parsed, manager)
+        self.locks = locks
+        self.events_enabled = False
+        self._serial = isinstance(parsed, rname.ASRLInstr)
+        self._stream = self._serial or isinstance(parsed, rname.TCPIPSocket)
+        self._exchange = instrument.connect(stream=self._stream)
+        self._requests_told = 0
+
+    def write(self, data: bytes) -> StatusCode:
+        if self._exchange.backlog > _WINDOW:
+            return StatusCode.error_timeout  # as a socket whose other end has stopped to listen
+        end = not self._stream and bool(self.attributes[ResourceAttribute.send_end_enabled])
+        self._exchange.write(data, end)
+        return StatusCode.success
+
+    def read(self, count: int) -> tuple[bytes, StatusCode]:
+        until = self._termination()
+        data, end = self._exchange.read(count, until)
+        if not data:
+            return b"", StatusCode.error_timeout
+        if end and not self._stream:
+            status = StatusCode.success
+        elif until is not None and data[-1] == until:
+            status = StatusCode.success_termination_character_read
+        elif len(data) == count:
+            status = StatusCode.success_max_count_read
+        elif self.attributes[ResourceAttribute.suppress_end_enabled]:
+            status = StatusCode.error_timeout  # a stream that stops short: its end is still waited for
+        else:
+            status = StatusCode.success
+        return bytes(data), status
+
+    def clear(self) -> StatusCode:
+        """Device clear; on a stream, which cannot carry one, what was received is dropped."""
+        if self._stream:
+            return self.discard_received()
+        self._exchange.clear()
+        return StatusCode.success
+
+    def flush(self, mask: int) -> StatusCode:
+        """Nothing waits to be written, ever; what waits to be read is dropped where the mask asks for it."""
+        return self.discard_received() if mask & _DISCARDS_INPUT and self._stream else StatusCode.success
+
+    def discard_received(self) -> StatusCode:
+        while self._exchange.take():
+            pass
+        return StatusCode.success
+
+    def status_byte(self) -> tuple[int, StatusCode]:
+        """A serial poll, which a stream has no means for."""
+        if self._stream:
+            return 0, StatusCode.error_nonsupported_operation
+        return self._exchange.status_byte(), StatusCode.success
+
+    def enable_events(self) -> None:
+        """Queue service requests from now on, and one that is still standing."""
+        self.events_enabled = True
+        self._requests_told = self._exchange.service_requests - self._exchange.requests_service
+
+    def take_service_request(self) -> bool:
+        """Whether the instrument requested service since it was last asked."""
+        requests = self._exchange.service_requests
+        is_news = requests > self._requests_told
+        self._requests_told = requests
+        return is_news
+
+    @property
+    def pending(self) -> int:
+        """Bytes that can be read."""
+        return self._exchange.pending
+
+    def _termination(self) -> int | None:
+        """The byte that ends a reading, if one does."""
+        enabled = self.attributes[ResourceAttribute.termchar_enabled]
+        if self._serial:
+            enabled |= self.attributes[constants.VI_ATTR_ASRL_END_IN] == SerialTermination.termination_char
+        return int(self.attributes[ResourceAttribute.termchar]) if enabled else None
