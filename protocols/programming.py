@@ -205,7 +205,8 @@ class Programming:
             arrived = entries[codes <= active.aim_high[entries]]
             crossed = active.reading[arrived] < active.aim_low[arrived]
         self._reverse(active, arrived[crossed], passes)
-        return arrived[~crossed]
+        landed: np.ndarray = arrived[~crossed]
+        return landed
 
     def _reverse(self, active: _Active, entries: np.ndarray, passes: int) -> None:
         """From the next pass on, the other polarity from the start of its ramp."""
@@ -305,10 +306,11 @@ class Programming:
         """The cells outside their window: by one read, and of those that fail it, by the confirming reads."""
         confirm = self.settings.confirm
         codes = self._reread(cells, 1)
-        out = cells[(codes[0] < self.windows.low[cells]) | (codes[0] > self.windows.high[cells])]
+        out: Cells = cells[(codes[0] < self.windows.low[cells]) | (codes[0] > self.windows.high[cells])]
         if not len(out) or not confirm.reads:
             return out
-        return out[self._inside(self._reread(out, confirm.reads), out) < confirm.needed]
+        gone: Cells = out[self._inside(self._reread(out, confirm.reads), out) < confirm.needed]
+        return gone
 
     def _reread(self, cells: Cells, repeats: int) -> np.ndarray:
         """(repeats, n) codes of cells that had ended; their mean is their reading from now on."""
@@ -321,14 +323,17 @@ class Programming:
 
     def _inside(self, codes: np.ndarray, cells: Cells) -> np.ndarray:
         """(n,) how many of the (repeats, n) readings of `cells` are in their windows."""
-        return np.count_nonzero((codes >= self.windows.low[cells]) & (codes <= self.windows.high[cells]), axis=0)
+        inside = (codes >= self.windows.low[cells]) & (codes <= self.windows.high[cells])
+        counts: np.ndarray = np.count_nonzero(inside, axis=0)
+        return counts
 
     # -- what is reported ---------------------------------------------------------------------------------------
 
     def _target_codes(self, cells: Cells) -> np.ndarray:
         """(n,) float32, unrounded."""
         adc = self.array.adc
-        return (self.windows.target[cells] - np.float32(adc.offset)) / np.float32(adc.step)
+        codes: np.ndarray = (self.windows.target[cells] - np.float32(adc.offset)) / np.float32(adc.step)
+        return codes
 
     def _count_error(self, cells: Cells, sign: float) -> None:
         error = self.reading[cells] - self._target_codes(cells)

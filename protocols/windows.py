@@ -48,7 +48,7 @@ def windows(settings: WriteVerifySettings, geometry: Geometry, adc: Scale) -> Wi
     if np.any((aim_high < aim_low) & wanted.ravel()):
         raise SettingsError(f"$.tolerance: narrower than one step of the converter, {format_quantity(adc.step, 'S')}")
     return Windows(
-        target.ravel(), low, high, aim_low, aim_high, wanted.ravel(), excluded.ravel(), max(np.count_nonzero(wanted), 1)
+        target.ravel(), low, high, aim_low, aim_high, wanted.ravel(), excluded.ravel(), max(int(np.count_nonzero(wanted)), 1)
     )
 
 

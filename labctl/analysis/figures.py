@@ -54,8 +54,7 @@ def draw(tree: xr.DataTree) -> Figure:
     """The figure of one run: of programming, of forming, or of whatever maps it has."""
     protocol = str(tree.attrs.get("protocol", ""))
     drawing = {"write_verify": _draw_programming, "forming": _draw_forming}.get(protocol, _draw_maps)
-    maps = tree["maps"]
-    if not any(np.isfinite(maps[name].values).any() for name in maps.data_vars if maps[name].dtype.kind == "f"):
+    if not any(np.isfinite(each.values).any() for each in _group(tree, "maps").values() if each.dtype.kind == "f"):
         drawing = _draw_steps_only
     figure = drawing(tree)
     serial, outcome = tree.attrs.get("chip_serial", "?"), tree.attrs.get("outcome", "?")
@@ -70,8 +69,8 @@ def draw(tree: xr.DataTree) -> Figure:
 def _draw_programming(tree: xr.DataTree) -> Figure:
     figure = Figure(figsize=(16, 8.2), layout="constrained")
     axes = figure.subplots(2, 4)
-    maps = tree["maps"]
-    target, reached, error = (maps[name].values * _MICRO for name in ("target", "reached", "error"))
+    maps = _group(tree, "maps")
+    target, reached, error = (np.asarray(maps[name].values * _MICRO) for name in ("target", "reached", "error"))
     top = float(np.nanquantile(target, 0.999)) if np.isfinite(target).any() else 1.0
     _map(axes[0, 0], target, "target (µS)", vmin=0, vmax=top)
     _map(axes[0, 1], reached, "reached (µS)", vmin=0, vmax=top)
@@ -80,7 +79,7 @@ def _draw_programming(tree: xr.DataTree) -> Figure:
     _outcomes(axes[0, 3], maps["outcome"])
     _levels(axes[1, 0], target.ravel(), reached.ravel())
     _errors(axes[1, 1], error[_is(maps["outcome"], "in_window")])
-    _convergence(axes[1, 2], tree["steps"])
+    _convergence(axes[1, 2], _group(tree, "steps"))
     _pulses(axes[1, 3], maps["pulses_per_cell"].values[np.isfinite(target)])
     return figure
 
@@ -88,8 +87,8 @@ def _draw_programming(tree: xr.DataTree) -> Figure:
 def _draw_forming(tree: xr.DataTree) -> Figure:
     figure = Figure(figsize=(13, 8.2), layout="constrained")
     axes = figure.subplots(2, 2)
-    maps, steps = tree["maps"], tree["steps"]
-    voltage, conductance = maps["forming_voltage"].values, maps["conductance"].values * _MICRO
+    maps, steps = _group(tree, "maps"), _group(tree, "steps")
+    voltage, conductance = maps["forming_voltage"].values, np.asarray(maps["conductance"].values * _MICRO)
     _map(axes[0, 0], voltage, "forming voltage (V); white: not formed in this run")
     _map(axes[0, 1], conductance, "conductance after forming (µS)", vmax=float(np.nanquantile(conductance, 0.999)))
     formed = voltage[np.isfinite(voltage)]
@@ -105,11 +104,12 @@ def _draw_forming(tree: xr.DataTree) -> Figure:
 
 
 def _draw_maps(tree: xr.DataTree) -> Figure:
-    maps = {name: maps.values for name, maps in tree["maps"].data_vars.items() if np.isfinite(maps.values).any()}
+    group = _group(tree, "maps")
+    maps = {str(name): each.values for name, each in group.items() if np.isfinite(each.values).any()}
     figure = Figure(figsize=(6.5 * max(len(maps), 1), 8.2), layout="constrained")
     axes = figure.subplots(2, max(len(maps), 1), squeeze=False)
     for column, (name, values) in enumerate(maps.items()):
-        unit = tree["maps"][name].attrs.get("units", "1")
+        unit = group[name].attrs.get("units", "1")
         shown, label = (values * _MICRO, f"{name} (µS)") if unit == "S" else (values, f"{name} ({unit})")
         _map(axes[0, column], shown, label.replace("_", " "))
         _histogram(axes[1, column], shown.ravel(), label.replace("_", " "), "")
@@ -118,14 +118,18 @@ def _draw_maps(tree: xr.DataTree) -> Figure:
 
 def _draw_steps_only(tree: xr.DataTree) -> Figure:
     """A run that ended before it had maps: what its steps say."""
-    steps = tree["steps"]
-    names = [name for name, each in steps.data_vars.items() if each.dims == ("step",) and each.dtype.kind in "fiu"]
+    steps = _group(tree, "steps")
+    names = [str(name) for name, each in steps.items() if each.dims == ("step",) and each.dtype.kind in "fiu"]
     names = [name for name in names if np.isfinite(steps[name].values.astype(float)).any()] or names[:1]
     figure = Figure(figsize=(13, 2.4 * max(len(names), 1)), layout="constrained")
     for axis, name in zip(figure.subplots(max(len(names), 1), 1, squeeze=False)[:, 0], names, strict=False):
         axis.plot(steps[name].values, color="#4c72b0")
         axis.set(ylabel=name.replace("_", " "), xlabel="step")
     return figure
+
+
+def _group(tree: xr.DataTree, name: str) -> xr.Dataset:
+    return tree.children[name].to_dataset()
 
 
 # -- panels ---------------------------------------------------------------------------------------------------------
@@ -180,7 +184,7 @@ def _errors(axis: Axes, error: np.ndarray) -> None:
         )
 
 
-def _convergence(axis: Axes, steps: xr.DataTree) -> None:
+def _convergence(axis: Axes, steps: xr.Dataset) -> None:
     """Cells in window and RMS error as the pulses add up."""
     pulses = np.nan_to_num(steps["pulses"].values.astype(float))
     total = np.cumsum(pulses) / 1e6

@@ -10,7 +10,7 @@ import time
 import tomllib
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -90,7 +90,13 @@ def _value(text: str) -> Any:
         return text
 
 
-class QuantityType(click.ParamType):
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:  # a plain class in older versions of click
+    _ParamType = click.ParamType
+
+
+class QuantityType(_ParamType):
     """A command-line quantity: `1uS` with `QuantityType("S")`."""
 
     name = "quantity"
