@@ -99,9 +99,7 @@ def _describe(file: h5py.File, run: RunInfo) -> None:
         file.attrs.create(name, text.encode(), dtype=h5py.string_dtype("utf-8", length))
 
 
-def _add_table(
-    file: h5py.File, group_name: str, dimension: str, columns: Sequence[Column], chunk: int
-) -> None:
+def _add_table(file: h5py.File, group_name: str, dimension: str, columns: Sequence[Column], chunk: int) -> None:
     group = file.create_group(group_name)
     group.attrs["NX_class"] = "NXdata"
     scale = _add_dimension(group, dimension, 0, None, chunk)
@@ -168,6 +166,8 @@ def _add_column(
     limits: tuple[int | None, ...],
     chunks: tuple[int, ...],
 ) -> h5py.Dataset:
+    if column.name in group:
+        raise RecordingError(f"the protocol declares `{column.name}`, which {group.name[1:]} have already")
     dataset = group.create_dataset(
         column.name, shape, column.dtype, maxshape=limits, chunks=chunks, fillvalue=column.fill
     )

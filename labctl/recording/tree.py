@@ -35,9 +35,7 @@ def open_tree(path: Path, commit: Commit) -> xarray.DataTree:
     groups["events"].dataset = events.assign(_Derived(events, operations).variables())
     groups["steps"].dataset = groups["steps"].to_dataset().isel(step=slice(commit.steps))
     if commit.outcome in (Outcome.LIVE, Outcome.KILLED):
-        groups["provenance"].dataset = (
-            groups["provenance"].to_dataset().assign(dict.fromkeys(layout.TEXTS, ""))
-        )
+        groups["provenance"].dataset = groups["provenance"].to_dataset().assign(dict.fromkeys(layout.TEXTS, ""))
     del tree["commit"]
     tree.attrs |= {
         "outcome": commit.outcome.value,
