@@ -79,6 +79,7 @@ class Programming:
     set_codes: np.ndarray
     reset_codes: np.ndarray
     pulse_count: int = 0
+    forming_pulses: int = 0
     read_count: int = 0
     in_window: int = 0
     settled_error: float = 0.0
@@ -369,7 +370,8 @@ class Programming:
         return {name: values.reshape(shape) for name, values in found.items()}
 
     def summary(self) -> dict[str, Any]:
-        """The run's result; shares are of the formable cells: targeted, not excluded and not never formed."""
+        """The run's result. Shares are of the formable cells: targeted, not excluded and not never formed; pulses per
+        cell are of SET and RESET."""
         wanted = self.windows.wanted
         formable = wanted & (self.outcome != CellOutcome.NEVER_FORMED)
         count = int(np.count_nonzero(formable))
@@ -384,7 +386,8 @@ class Programming:
             "fraction_in_window": int(outcomes[CellOutcome.IN_WINDOW]) / count if count else None,
             "fraction_in_window_at_first_verify": first / count if count and first is not None else None,
             "verifies": self.verifies,
-            "pulses": self.pulse_count,
+            "pulses": self.forming_pulses + self.pulse_count,
+            "forming_pulses": self.forming_pulses,
             "reads": self.read_count + self.pulse_count,
             "pulses_per_cell": {
                 "mean": float(pulses.mean()) if count else 0.0,

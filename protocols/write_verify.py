@@ -25,6 +25,7 @@ from labctl.units import format_quantity
 def _steps(array: MemoryArray, settings: WriteVerifySettings, rng: np.random.Generator) -> Steps:  # noqa: ARG001
     limits = windows(settings, array.geometry, array.adc)
     shape = (array.geometry.rows, array.geometry.cols)
+    formed = None
     if settings.form is not None:
         formed = yield from forming.form(array, settings.form, limits.wanted)
         conductance = formed.conductance
@@ -32,6 +33,8 @@ def _steps(array: MemoryArray, settings: WriteVerifySettings, rng: np.random.Gen
         conductance = array.read().conductance[0]
         yield Step("initial_read", {"active": limits.count})
     programming = Programming.starting(array, settings, limits, conductance)
+    programming.read_count = formed.reads if formed else array.geometry.cells
+    programming.forming_pulses = formed.pulses if formed else 0
     todo = programming.unfinished()
     if limits.wanted.any() and not len(todo):
         raise RunError(

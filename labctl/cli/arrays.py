@@ -255,7 +255,7 @@ def _print_programmed(result: RunResult, figure: Path | None) -> None:
             (f"verify after {each['after_s']:g} s", f"{each['in_window']:,} of {each['cells']:,} still in window")
             for each in summary["verifies"]
         ),
-        ("pulses", f"{summary['pulses']:,}"),
+        ("pulses", f"{summary['pulses']:,}, of which {summary['forming_pulses']:,} to form"),
         (
             "pulses a cell",
             f"mean {per_cell['mean']:.1f}, median {per_cell['median']:.0f}, 99 % within {per_cell['p99']:.0f}",

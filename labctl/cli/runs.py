@@ -75,7 +75,7 @@ def _row(run: RunSummary) -> tuple[str, ...]:
         run.outcome,
         f"{share:.2%}" if share is not None else "",
         f"{run.pulses:,}",
-        run.started,
+        str(run.attributes.get("wall_time_start", run.started)),
     )
 
 

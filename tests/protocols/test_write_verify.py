@@ -89,7 +89,8 @@ def test_the_pulse_map_is_what_the_chip_counted_and_within_budget(programmed: An
     counted = array.chip.pulse_counts.astype(int)
     assert np.array_equal((counted - maps["pulses_per_cell"])[formed], forming_pulses[formed])
     assert maps["pulses_per_cell"].max() <= 150
-    assert summary["pulses"] == maps["pulses_per_cell"].sum()
+    assert summary["pulses"] - summary["forming_pulses"] == maps["pulses_per_cell"].sum()
+    assert summary["pulses"] == array.pulses == counted.sum()
 
 
 def test_cells_that_never_form_get_no_programming_pulse(programmed: Any) -> None:
