@@ -33,7 +33,7 @@ class _Active:
 
     start: the pass in which the present ramp began; of a waiting entry, its next place on the ramp. deadline: the
     pass at which ramp or budget is spent. reading, target, origin (the reading the ramp began from): codes, as
-    float32; an entry that is done with reads its target, so that it adds nothing to the error.
+    float32; an entry that is done with reads its target, so that it adds nothing to the error. spent: pulses this round.
     """
 
     cells: Cells
@@ -45,6 +45,7 @@ class _Active:
     direction: np.ndarray
     start: np.ndarray
     deadline: np.ndarray
+    spent: np.ndarray
     reversals: np.ndarray
     triggers: np.ndarray
     left: int
@@ -58,7 +59,7 @@ class _Active:
         for each in fields(self):
             values = getattr(self, each.name)
             if isinstance(values, np.ndarray):
-                setattr(self, each.name, values[alive])
+                setattr(self, each.name, values.take(alive))
 
 
 @dataclass(slots=True)
@@ -134,8 +135,9 @@ class Programming:
         """One pulse on every cell that is not waiting; confirm those waiting when it pays. Returns the pulses."""
         self._settle(active, np.flatnonzero(active.deadline == passes), passes)
         active.compress()
-        up = np.flatnonzero(active.direction == _UP)
-        down = np.flatnonzero(active.direction == _DOWN)
+        going_up, going_down = active.direction == _UP, active.direction == _DOWN
+        up, down = np.flatnonzero(going_up), np.flatnonzero(going_down)
+        active.spent += going_up | going_down
         pulses = len(up) + len(down)
         if pulses:
             self._wait(active, self._pulse(active, up, down, passes), passes)
@@ -158,6 +160,7 @@ class Programming:
             direction=np.where(reading < target, _UP, _DOWN).astype(np.int8),
             start=np.zeros(count, np.int32),
             deadline=np.zeros(count, np.int32),
+            spent=np.zeros(count, np.uint16),
             reversals=np.zeros(count, np.uint8),
             triggers=np.zeros(count, np.uint8),
             left=count,
@@ -168,7 +171,7 @@ class Programming:
     def _go_on(self, active: _Active, entries: np.ndarray, passes: int, place: np.ndarray | int = 0) -> None:
         """`entries` are pulsed from pass `passes` on, beginning at `place` of the ramp their direction has."""
         active.start[entries] = passes - place
-        budget = self.settings.max_pulses - self.pulses[active.cells[entries]].astype(np.int32)
+        budget = self.settings.max_pulses - self.pulses[active.cells[entries]].astype(np.int32) - active.spent[entries]
         length = self._ramp_length(active.direction[entries])
         active.deadline[entries] = np.minimum(passes - place + length, passes + budget)
 
@@ -183,13 +186,12 @@ class Programming:
             if len(entries)
         ]
         batches = [
-            batch(operation, ramp, active.cells[entries], codes[passes - active.start[entries]])
+            batch(operation, ramp, active.cells.take(entries), codes.take(passes - active.start.take(entries)))
             for entries, operation, ramp, codes in groups
         ]
         readouts = self.array.pulse_and_verify(*batches)
         landed = []
         for (entries, operation, _, _), readout in zip(groups, readouts, strict=True):
-            self.pulses[readout.cells] += 1
             self.pulse_count += len(entries)
             active.reading[entries] = readout.codes[0]
             landed.append(self._turn(active, entries, readout.codes[0], operation, passes))
@@ -200,10 +202,10 @@ class Programming:
     ) -> np.ndarray:
         """Reverse what crossed its window; return the entries inside it."""
         if operation is Operation.SET:
-            arrived = entries[codes >= active.aim_low[entries]]
+            arrived = entries.compress(codes >= active.aim_low.take(entries))
             crossed = active.reading[arrived] > active.aim_high[arrived]
         else:
-            arrived = entries[codes <= active.aim_high[entries]]
+            arrived = entries.compress(codes <= active.aim_high.take(entries))
             crossed = active.reading[arrived] < active.aim_low[arrived]
         self._reverse(active, arrived[crossed], passes)
         landed: np.ndarray = arrived[~crossed]
@@ -255,6 +257,7 @@ class Programming:
         if not len(entries):
             return
         cells = active.cells[entries]
+        self.pulses[cells] += active.spent[entries]
         self.outcome[cells] = self._why(active, entries, passes) if outcome is None else outcome
         self.in_window += len(entries) if outcome is CellOutcome.IN_WINDOW else 0
         self.reading[cells] = np.rint(active.reading[entries])
@@ -282,8 +285,10 @@ class Programming:
     def _leave_unfinished(self, active: _Active) -> None:
         """Keep the last readings of cells that were stopped half way."""
         entries = np.flatnonzero(active.direction)
-        self.reading[active.cells[entries]] = np.rint(active.reading[entries])
-        self.reversals[active.cells[entries]] += active.reversals[entries]
+        cells = active.cells[entries]
+        self.reading[cells] = np.rint(active.reading[entries])
+        self.pulses[cells] += active.spent[entries]
+        self.reversals[cells] += active.reversals[entries]
 
     # -- later rounds -------------------------------------------------------------------------------------------
 
