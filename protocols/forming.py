@@ -46,9 +46,12 @@ class Formed:
 
 
 PHASES = ("initial_read", "forming")
+NOT_GIVEN = 2**32 - 1
+"""Stands in a count's column at the steps that do not give it."""
+
 VARIABLES = (
     Variable("amplitude", "forming amplitude of this step", unit="V"),
-    Variable("unformed", "cells not formed yet", dtype="u4"),
+    Variable("unformed", "cells not formed yet", dtype="u4", fill=NOT_GIVEN),
     Variable("forming_voltage", "amplitude at which the cell formed", ("row", "col"), unit="V"),
 )
 

@@ -78,9 +78,9 @@ write_verify = Procedure(
     phases=(*forming.PHASES, "program", "reverify", "reprogram", "done"),
     variables=(
         *forming.VARIABLES,
-        Variable("active", "cells still being programmed", dtype="u4"),
-        Variable("in_window", "cells in their window", dtype="u4"),
-        Variable("pulses", "pulses in this step", dtype="u4"),
+        Variable("active", "cells still being programmed", dtype="u4", fill=forming.NOT_GIVEN),
+        Variable("in_window", "cells in their window", dtype="u4", fill=forming.NOT_GIVEN),
+        Variable("pulses", "pulses in this step", dtype="u4", fill=forming.NOT_GIVEN),
         Variable("rms_error", "root mean square of reading minus target over targeted cells", unit="S"),
         Variable("initial", "conductance before programming, after forming", ("row", "col"), unit="S"),
         Variable("target", "target conductance", ("row", "col"), unit="S"),

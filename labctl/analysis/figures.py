@@ -98,8 +98,10 @@ def _draw_forming(tree: xr.DataTree) -> Figure:
         axes[1, 0].bar(levels, counts, width=width, color="#4c72b0")
     axes[1, 0].set(xlabel="forming voltage (V)", ylabel="cells", title="where cells formed")
     _histogram(axes[1, 1], conductance.ravel(), "conductance (µS)", "after forming")
-    left = steps["unformed"].values[-1] if steps.sizes.get("step", 0) else float("nan")
-    axes[1, 0].annotate(f"never formed: {left:,.0f}", (0.03, 0.92), xycoords="axes fraction")
+    left = steps["unformed"].values
+    left = left[np.isfinite(left)]
+    if left.size:
+        axes[1, 0].annotate(f"never formed: {left[-1]:,.0f}", (0.03, 0.92), xycoords="axes fraction")
     return figure
 
 
@@ -110,7 +112,7 @@ def _draw_maps(tree: xr.DataTree) -> Figure:
     axes = figure.subplots(2, max(len(maps), 1), squeeze=False)
     for column, (name, values) in enumerate(maps.items()):
         unit = group[name].attrs.get("units", "1")
-        shown, label = (values * _MICRO, f"{name} (µS)") if unit == "S" else (values, f"{name} ({unit})")
+        shown, label = (values * _MICRO, f"{name} (µS)") if unit == "S" else (values, name)
         _map(axes[0, column], shown, label.replace("_", " "))
         _histogram(axes[1, column], shown.ravel(), label.replace("_", " "), "")
     return figure
@@ -214,7 +216,7 @@ def _histogram(axis: Axes, values: np.ndarray, label: str, title: str) -> None:
     values = values[np.isfinite(values)]
     if values.size:
         low, high = np.quantile(values, [0.001, 0.999])
-        pad = max((high - low) * 0.05, 1e-9)
+        pad = (high - low) * 0.05 or 0.5
         axis.hist(values, bins=60, range=(low - pad, high + pad), color="#4c72b0")
     axis.set(xlabel=label, ylabel="cells", title=title)
 
