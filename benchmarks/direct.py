@@ -21,6 +21,7 @@ class SteppedClock(VirtualClock):
     def sleep_until(self, moment: float) -> None:
         self.advance(max(moment - self.now(), 0.0))
 
+
 class DirectArray:
     """`seconds_in_chip` adds up the time spent inside the chip's own calls."""
 
@@ -75,5 +76,3 @@ class DirectArray:
         result = call(*arguments)
         self.seconds_in_chip += time.perf_counter() - started
         return result
-
-__all__ = ["Capability", "DirectArray"]

@@ -150,9 +150,7 @@ def seconds_per_plain_exchange() -> float:
 
 def peak_memory(bench: Path, rows: int, folder: Path, pulses: int) -> int:
     """Resident bytes of the controlling process at its peak, the interpreter and its packages included."""
-    code = MEMORY.format(
-        folder=str(Path(__file__).parent), bench=str(bench), rows=rows, out=str(folder), pulses=pulses
-    )
+    code = MEMORY.format(folder=str(Path(__file__).parent), bench=str(bench), rows=rows, out=str(folder), pulses=pulses)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder)
     for path in folder.glob("*.h5"):
         path.unlink()

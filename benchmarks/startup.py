@@ -1,6 +1,6 @@
 """How long `labctl --help` takes against `python -c "import click"`: the aim is at most 1.5 times.
 
-    python benchmarks/startup.py [--rounds 15]
+python benchmarks/startup.py [--rounds 15]
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """labctl: program, read and characterise memory-array test chips, and record every pulse.
 
-    import labctl
+import labctl
 
-    with labctl.load_bench("bench.toml") as bench, bench.array("main") as array:
-        result = labctl.run("write_verify", array, target=target, tolerance="1 uS")
-    tree = labctl.open_run(result.path)
+with labctl.load_bench("bench.toml") as bench, bench.array("main") as array:
+    result = labctl.run("write_verify", array, target=target, tolerance="1 uS")
+tree = labctl.open_run(result.path)
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class RecordingError(RunError):
     """A run file cannot be written or read."""
 
 
-class Interrupted(LabctlError):  # noqa: N818 -- not a fault: a person asked for it
+class Interrupted(LabctlError):
     """The run was stopped by a signal, in safe state."""
 
     exit_code = 130

@@ -44,16 +44,19 @@ def list_plugins() -> list[Plugin]:
 
 
 def load_plugin(group: str, name: str) -> Any:
-    """The object behind `name`. Raises UsageError that lists what there is."""
+    """The object behind `name`. Raises UsageError that lists what there is, also where two packages share a name."""
     points = entry_points(group=group)
-    chosen: EntryPoint | None = next((point for point in points if point.name == name), None)
+    named: dict[str, EntryPoint] = {point.value: point for point in points if point.name == name}
     kind = group.rpartition(".")[2].removesuffix("s")
-    if chosen is None:
+    if not named:
         known = ", ".join(sorted({point.name for point in points})) or "none"
         raise UsageError(f"no {kind} called {name!r}; there are: {known}")
+    if len(named) > 1:
+        raise UsageError(f"there are {len(named)} {kind}s called {name!r}: {', '.join(sorted(named))}; uninstall one")
+    (chosen,) = named.values()
     try:
         return chosen.load()
-    except Exception as error:  # noqa: BLE001 -- as above
+    except Exception as error:
         raise UsageError(f"the {kind} {name!r} ({chosen.value}) cannot be loaded: {error}") from error
 
 

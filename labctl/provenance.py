@@ -38,5 +38,7 @@ def _describe(value: Any) -> Any:
 
 
 def _git(git: str, folder: Path, *arguments: str) -> str:
-    found = subprocess.run([git, "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False)
+    found = subprocess.run(
+        [git, "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
+    )
     return found.stdout.strip()

@@ -75,7 +75,8 @@ class Prepared:
 def prepare(protocol: str | Procedure, array: BenchArray | ArrayPlan, **settings: Any) -> Prepared:
     """Check `settings` against the protocol, the array and its limits; nothing is pulsed or read.
 
-    `array.nominal()` of an array that is not connected does as well: then not a byte is sent. Raises SettingsError, TargetError, LimitError or CapabilityError.
+    `array.nominal()` of an array that is not connected does as well: then not a byte is sent.
+    Raises SettingsError, TargetError, LimitError or CapabilityError.
     """
     procedure = load_protocol(protocol) if isinstance(protocol, str) else protocol
     typed = convert(settings, procedure.settings, what=procedure.name)
@@ -248,7 +249,7 @@ class _Run:
 
 
 class RecordedArray:
-    """The array a protocol is given: every pulse is within limits, then in the file as intended, then sent, then done."""
+    """The array a protocol is given: a pulse is checked against limits, then in the file as intended, then sent."""
 
     def __init__(self, array: MemoryArray, guard: LimitGuard, writer: RunWriter) -> None:
         self._array = array
@@ -332,7 +333,7 @@ class _StopSwitch:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         name = signal.Signals(number).name
         if self.requested:
             self.reason = f"aborted by a second {name}"

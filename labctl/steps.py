@@ -48,7 +48,7 @@ Steps = Generator[Step, None, dict[str, Any]]
 """A running protocol: yields steps, returns its summary (plain JSON values)."""
 
 
-class StopRequested(Exception):  # noqa: N818 -- a request, not an error
+class StopRequested(Exception):
     """Thrown into a protocol at a `yield` when it should end early.
 
     A protocol may catch it to yield its last maps and return a summary; one that does not just ends there.

@@ -305,9 +305,7 @@ def _unpacked(stored: NDArray[Any], attributes: Mapping[str, Any]) -> NDArray[An
     if stored.dtype.kind not in "iuf":
         return stored
     codes = np.where(stored == attributes.get("_FillValue"), np.nan, stored)
-    values: NDArray[np.float64] = codes * attributes.get("scale_factor", 1.0) + attributes.get(
-        "add_offset", 0.0
-    )
+    values: NDArray[np.float64] = codes * attributes.get("scale_factor", 1.0) + attributes.get("add_offset", 0.0)
     return values
 
 

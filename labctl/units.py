@@ -7,13 +7,24 @@ text is accepted where a person types (command line, bench file, keyword argumen
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
 from labctl.errors import LabctlError, SettingsError
 
-_SPELLINGS = {"Ω": "Ohm", "ohm": "Ohm", "ohms": "Ohm", "Ohms": "Ohm", "sec": "s"}
+_SPELLINGS = {
+    "Ohm": ("Ohm", "Ohms", "ohm", "ohms", "Ω"),
+    "s": ("s", "sec"),
+    "Vs": ("Vs", "V s", "V*s", "V·s"),
+}
+_PREFIXES = dict(zip("QRYZEPTGMk", range(30, 0, -3), strict=True)) | dict(
+    zip("mμnpfazyrq", range(-3, -33, -3), strict=True)
+)
+_PREFIXES |= {"": 0, "u": -6}
+_QUANTITY = re.compile(r"([+-]?(?:\d+(?:_\d+)*\.?\d*|\.\d+))(?:[eE]([+-]?\d{1,4}))?\s*([^\d\s].*)?", re.ASCII)
 
 
 class Quantity(float):
@@ -52,25 +63,36 @@ def parse_quantity(text: str | float, unit: str) -> float:
     A bare number is taken to be in `unit` already. Raises ValueError with a sentence that says what would be right.
     """
     if isinstance(text, (int, float)) and not isinstance(text, bool):
-        return float(text)
-    if not isinstance(text, str):
-        raise ValueError(f"expected a quantity in {unit}, got {type(text).__name__}")
-    from quantiphy import InvalidNumber
-    from quantiphy import Quantity as Parsed
-
-    try:
-        parsed = Parsed(text)
-    except InvalidNumber:
-        raise ValueError(f"{text!r} is not a quantity: write a number and a unit, like {_example(unit)!r}") from None
-    spelled = _SPELLINGS.get(parsed.units, parsed.units)
-    if spelled not in ("", unit):
-        raise ValueError(f"{text!r} is not in {unit}: write it like {_example(unit)!r}")
-    if spelled == "" and not _is_number(text):
-        raise ValueError(f"{text!r} has no unit: write it like {_example(unit)!r}")
-    value = float(parsed)
+        value = float(text)
+    elif isinstance(text, str):
+        value = _parse(text, unit)
+    else:
+        raise ValueError(f"expected a quantity in {unit}, like {_example(unit)!r}, got {type(text).__name__}")
     if not math.isfinite(value):
         raise ValueError(f"{text!r} is not a finite quantity in {unit}")
     return value
+
+
+def _parse(text: str, unit: str) -> float:
+    """The float nearest to what is written: 100 ns is 1e-07, not 100 times 1e-09."""
+    found = _QUANTITY.fullmatch(unicodedata.normalize("NFKC", text).strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not a quantity: write a number and a unit, like {_example(unit)!r}")
+    mantissa, exponent, suffix = found[1], int(found[2] or 0), found[3]
+    if suffix:
+        exponent += _power(text, suffix, unit)
+    return float(f"{mantissa}e{exponent}")
+
+
+def _power(text: str, suffix: str, unit: str) -> int:
+    """The power of ten that a unit with its prefix stands for."""
+    for spelling in _SPELLINGS.get(unit, (unit,)):
+        prefix = suffix.removesuffix(spelling)
+        if prefix != suffix and prefix in _PREFIXES:
+            return _PREFIXES[prefix]
+    if suffix in _PREFIXES:
+        raise ValueError(f"{text!r} has no unit: write it like {_example(unit)!r}")
+    raise ValueError(f"{text!r} is not in {unit}: write it like {_example(unit)!r}")
 
 
 def format_quantity(value: float, unit: str, digits: int = 4) -> str:
@@ -94,7 +116,7 @@ def convert(
     try:
         return msgspec.convert(value, to, dec_hook=_decode_quantity)
     except msgspec.ValidationError as problem:
-        raise error(f"{what}: {describe(problem, at)}") from None
+        raise error(f"{what}: {describe(problem, at)}{_known_keys(str(problem), to)}") from None
 
 
 def describe(problem: msgspec.ValidationError, at: str = "$") -> str:
@@ -102,6 +124,18 @@ def describe(problem: msgspec.ValidationError, at: str = "$") -> str:
     text, _, path = str(problem).partition(" - at `")
     place = at + path.rstrip("`").removeprefix("$")
     return f"{place}: {text[0].lower()}{text[1:]}"
+
+
+def _known_keys(problem: str, to: type) -> str:
+    """For a key that is not known, those that are."""
+    text, _, path = problem.partition(" - at `$")
+    if not text.startswith("Object contains unknown field"):
+        return ""
+    for key in path.rstrip("`").split(".")[1:]:
+        to = next((field.type for field in msgspec.structs.fields(to) if field.encode_name == key), object)
+        if not (isinstance(to, type) and issubclass(to, msgspec.Struct)):
+            return ""
+    return f"; there are: {', '.join(field.encode_name for field in msgspec.structs.fields(to))}"
 
 
 def _decode_quantity(to: type, value: Any) -> Any:
@@ -112,13 +146,7 @@ def _decode_quantity(to: type, value: Any) -> Any:
     raise NotImplementedError(f"no conversion to {to.__name__}")
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _example(unit: str) -> str:
-    return {"s": "100 ns", "S": "1 uS", "V": "1.5 V", "A": "100 uA", "Ohm": "5 kOhm", "K": "300 K"}.get(unit, f"1 {unit}")
+    return {"s": "100 ns", "S": "1 uS", "V": "1.5 V", "A": "100 uA", "Ohm": "5 kOhm", "K": "300 K"}.get(
+        unit, f"1 {unit}"
+    )

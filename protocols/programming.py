@@ -33,7 +33,8 @@ class _Active:
 
     start: the pass in which the present ramp began; of a waiting entry, its next place on the ramp. deadline: the
     pass at which ramp or budget is spent. reading, target, origin (the reading the ramp began from): codes, as
-    float32; an entry that is done with reads its target, so that it adds nothing to the error. spent: pulses this round.
+    float32; an entry that is done with reads its target, so that it adds nothing to the error. spent: pulses in this
+    round.
     """
 
     cells: Cells
@@ -250,9 +251,7 @@ class Programming:
 
     # -- ends of cells ------------------------------------------------------------------------------------------
 
-    def _settle(
-        self, active: _Active, entries: np.ndarray, passes: int, outcome: CellOutcome | None = None
-    ) -> None:
+    def _settle(self, active: _Active, entries: np.ndarray, passes: int, outcome: CellOutcome | None = None) -> None:
         """Write what became of `entries` into the maps; None: find out why they failed."""
         if not len(entries):
             return

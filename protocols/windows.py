@@ -34,7 +34,9 @@ def windows(settings: WriteVerifySettings, geometry: Geometry, adc: Scale) -> Wi
     shape = (geometry.rows, geometry.cols)
     target = _map(settings.target, shape, "target").astype(np.float32)
     wanted = np.ones(shape, bool) if settings.cells is None else _map(settings.cells, shape, "cells").astype(bool)
-    excluded = np.zeros(shape, bool) if settings.exclude is None else _map(settings.exclude, shape, "exclude").astype(bool)
+    excluded = (
+        np.zeros(shape, bool) if settings.exclude is None else _map(settings.exclude, shape, "exclude").astype(bool)
+    )
     wanted &= ~excluded
     tolerance = (
         np.full(shape, settings.tolerance, np.float32)
@@ -48,7 +50,14 @@ def windows(settings: WriteVerifySettings, geometry: Geometry, adc: Scale) -> Wi
     if np.any((aim_high < aim_low) & wanted.ravel()):
         raise SettingsError(f"$.tolerance: narrower than one step of the converter, {format_quantity(adc.step, 'S')}")
     return Windows(
-        target.ravel(), low, high, aim_low, aim_high, wanted.ravel(), excluded.ravel(), max(int(np.count_nonzero(wanted)), 1)
+        target.ravel(),
+        low,
+        high,
+        aim_low,
+        aim_high,
+        wanted.ravel(),
+        excluded.ravel(),
+        max(int(np.count_nonzero(wanted)), 1),
     )
 
 

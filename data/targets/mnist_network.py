@@ -96,9 +96,7 @@ def read_mnist(folder: Path, part: Part) -> tuple[Images, Labels]:
     prefix = "train" if part == "train" else "t10k"
     images = _checked(folder / f"{prefix}-images-idx3-ubyte.gz")
     labels = _checked(folder / f"{prefix}-labels-idx1-ubyte.gz")
-    return np.frombuffer(images, np.uint8, offset=16).reshape(-1, 784), np.frombuffer(
-        labels, np.uint8, offset=8
-    )
+    return np.frombuffer(images, np.uint8, offset=16).reshape(-1, 784), np.frombuffer(labels, np.uint8, offset=8)
 
 
 def _checked(file: Path) -> bytes:

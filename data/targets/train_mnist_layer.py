@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from labctl.data.targets.mnist_network import SHIPPED, Images, Labels, Network, read_mnist
 from numpy.typing import NDArray
 
+from labctl.data.targets.mnist_network import SHIPPED, Images, Labels, Network, read_mnist
 from labctl.errors import UsageError
 
 Floats = NDArray[np.float32]
@@ -71,9 +71,7 @@ class Adam:
         self.square += np.float32(0.001) * (gradient * gradient - self.square)
         mean = self.mean / np.float32(1 - 0.9**self.steps)
         root = np.sqrt(self.square / np.float32(1 - 0.999**self.steps))
-        self.value -= np.float32(rate) * (
-            mean / (root + np.float32(1e-8)) + np.float32(self.decay) * self.value
-        )
+        self.value -= np.float32(rate) * (mean / (root + np.float32(1e-8)) + np.float32(self.decay) * self.value)
 
 
 def most_varied_pixels(images: Images) -> NDArray[np.uint16]:

@@ -150,13 +150,19 @@ def _outcomes(axis: Axes, outcome: xr.DataArray) -> None:
     colours = [_OUTCOME_COLOURS.get(name, "#000000") for name in names]
     edges = np.append(codes, codes[-1] + 1) - 0.5
     axis.imshow(
-        outcome.values, interpolation="nearest", aspect="auto", cmap=ListedColormap(colours), norm=BoundaryNorm(edges, len(codes))
+        outcome.values,
+        interpolation="nearest",
+        aspect="auto",
+        cmap=ListedColormap(colours),
+        norm=BoundaryNorm(edges, len(codes)),
     )
     axis.set(title="outcome", xlabel="column", ylabel="row")
     for code, name, colour in zip(codes, names, colours, strict=True):
         count = int(np.count_nonzero(outcome.values == code))
         if count:
-            axis.plot([], [], "s", color=colour, markeredgecolor="#666666", label=f"{name.replace('_', ' ')}: {count:,}")
+            axis.plot(
+                [], [], "s", color=colour, markeredgecolor="#666666", label=f"{name.replace('_', ' ')}: {count:,}"
+            )
     axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(0.0, -0.12), ncol=2, frameon=False)
 
 
@@ -207,7 +213,9 @@ def _pulses(axis: Axes, pulses: np.ndarray) -> None:
         axis.plot(ordered, 1 - np.arange(ordered.size) / ordered.size, color="#4c72b0", drawstyle="steps-post")
         axis.set(yscale="log", xscale="symlog", xlim=(0, None))
         axis.annotate(
-            f"median {np.median(ordered):.0f}\n99 % within {np.quantile(ordered, 0.99):.0f}", (0.05, 0.05), xycoords="axes fraction"
+            f"median {np.median(ordered):.0f}\n99 % within {np.quantile(ordered, 0.99):.0f}",
+            (0.05, 0.05),
+            xycoords="axes fraction",
         )
     axis.set(xlabel="pulses", ylabel="share of cells that took at least so many", title="pulses per cell")
 
@@ -224,5 +232,3 @@ def _histogram(axis: Axes, values: np.ndarray, label: str, title: str) -> None:
 def _is(outcome: xr.DataArray, name: str) -> np.ndarray:
     names = str(outcome.attrs["flag_meanings"]).split()
     return np.asarray(outcome.values == np.atleast_1d(outcome.attrs["flag_values"])[names.index(name)])
-
-

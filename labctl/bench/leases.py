@@ -35,34 +35,47 @@ class Lease:
         digest = hashlib.sha256(resource_name.encode()).hexdigest()[:8]
         stem = re.sub(r"[^A-Za-z0-9]+", "-", resource_name).strip("-")[-60:]
         self._note = lease_folder() / f"{stem}-{digest}.json"
-        self._lock = FileLock(self._note.with_suffix(".lock"), timeout=0, mode=0o666)
+        lock = self._note.with_suffix(".lock")
+        self._lock = FileLock(lock, timeout=0, mode=0o666, thread_local=False)  # whichever thread releases it
 
     def acquire(self) -> None:
+        if self._lock.is_locked:
+            return
         folder = self._note.parent
-        if not folder.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(OSError):
-                folder.chmod(0o1777)
         try:
+            _share(folder)
             self._lock.acquire()
         except Timeout:
             raise LeaseError(f"{self.resource_name} is in use by {self._holder()}") from None
         except OSError as problem:
-            raise LeaseError(f"{self.resource_name}: no lease can be taken in {folder}: {problem.strerror}") from None
-        self._note.write_text(json.dumps(_who_we_are()), encoding="utf-8")
+            raise LeaseError(
+                f"{self.resource_name}: no lease can be taken in {folder}: {problem.strerror or problem}"
+            ) from None
+        with contextlib.suppress(OSError):  # the lock is what counts; without a note others learn less
+            self._note.unlink(missing_ok=True)
+            self._note.write_text(json.dumps(_who_we_are()), encoding="utf-8")
 
     def release(self) -> None:
         """May be called twice."""
         if self._lock.is_locked:
-            self._note.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._note.unlink(missing_ok=True)
             self._lock.release()
 
     def _holder(self) -> str:
         try:
             who = json.loads(self._note.read_text(encoding="utf-8"))
             return f"process {who['pid']} ({who['user']} on {who['host']}, {who['command']}) since {who['since']}"
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return "another process"
+
+
+def _share(folder: Path) -> None:
+    """Make `folder` where there is none, for every user of this machine."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):
+            folder.chmod(0o1777)
 
 
 def _who_we_are() -> dict[str, str | int]:

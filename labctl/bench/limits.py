@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 import numpy as np
+from numpy.typing import NDArray
 
 from labctl.array import Geometry, Operation, PulseBatch, PulseLimits, Scale
 from labctl.errors import LimitError
 from labctl.steps import Cost
 from labctl.units import format_quantity
+
+_ROUNDING = 1e-9  # relative: what a width or a sum loses on its way through floats and text
 
 
 def tightest(layers: Mapping[str, PulseLimits]) -> PulseLimits:
@@ -32,7 +35,7 @@ class LimitGuard:
         self._geometry = geometry
         self._dac = dac
         self._pulses = np.zeros(geometry.cells, np.uint32) if self.limits.max_pulses is not None else None
-        self._dose = np.zeros(geometry.cells, np.float32) if self.limits.max_dose is not None else None
+        self._dose = np.zeros(geometry.cells, np.float64) if self.limits.max_dose is not None else None
 
     def check_plan(self, cost: Cost) -> None:
         """Raises LimitError if a protocol's peak amplitudes, widths or gates would breach a limit."""
@@ -40,57 +43,95 @@ class LimitGuard:
             self._check_shape(operation, amplitude, cost.widths[operation], cost.gates[operation])
 
     def check(self, batches: tuple[PulseBatch, ...]) -> None:
-        """Raises LimitError before anything is sent; else the batches count as applied."""
+        """Raises LimitError before anything is sent; else the batches count as applied.
+
+        A later batch on the same cells is checked as what it will be, one more pulse. Raises ValueError for a batch
+        that is none: cells that are not on the array or not strictly increasing, not one amplitude a cell.
+        """
         for batch in batches:
-            if not len(batch.cells):
-                continue
-            peak = float(self._dac.values(batch.amplitude.max()))
-            self._check_shape(batch.operation, peak, batch.width, batch.gate)
-            self._check_cells(batch)
-        for batch in batches:
-            self._count(batch)
+            self._check_batch(batch)
+        counted: list[tuple[NDArray[np.uint32] | None, NDArray[np.float64] | None]] = []
+        try:
+            for batch in batches:
+                self._check_cells(batch)
+                counted.append(self._count(batch))
+        except LimitError:
+            for batch, before in zip(reversed(batches[: len(counted)]), reversed(counted), strict=True):
+                self._restore(batch, *before)
+            raise
+
+    def _check_batch(self, batch: PulseBatch) -> None:
+        cells, count = batch.cells, len(batch.cells)
+        if len(batch.amplitude) != count:
+            raise ValueError(f"{len(batch.amplitude)} amplitudes for {count} cells")
+        if not count:
+            return
+        if not (np.all(cells[1:] > cells[:-1]) and cells[0] >= 0 and cells[-1] < self._geometry.cells):
+            raise ValueError(f"cells must be strictly increasing and between 0 and {self._geometry.cells - 1}")
+        peak = self._dac.offset + self._dac.step * int(batch.amplitude.max())
+        self._check_shape(batch.operation, peak, batch.width, batch.gate)
 
     def _check_shape(self, operation: Operation, amplitude: float, width: float, gate: float) -> None:
         name = f"max_{operation.name.lower()}_voltage"
-        self._check_most(name, f"{operation.name} pulse of", amplitude, self.limits.max_voltage(operation), "V")
+        within = self._dac.step * (0.5 + 1e-6)  # the code nearest to the limit is within it
+        self._check_most(name, f"{operation.name} pulse of", amplitude, self.limits.max_voltage(operation), "V", within)
         self._check_most("max_gate_voltage", f"{operation.name} gate of", gate, self.limits.max_gate_voltage, "V")
         self._check_most("max_width", f"{operation.name} width of", width, self.limits.max_width, "s")
         least = self.limits.min_width
-        if least is not None and width < least * (1 - 1e-9):
+        if least is not None and not width >= least * (1 - _ROUNDING):
             raise LimitError(
                 f"a {operation.name} width of {format_quantity(width, 's')} is below {self._owner('min_width', least)} "
                 f"min_width of {format_quantity(least, 's')}; nothing was sent"
             )
 
-    def _check_most(self, name: str, what: str, value: float, most: float | None, unit: str) -> None:
-        tolerance = self._dac.step if unit == "V" else (most or 0.0) * 1e-9
-        if most is not None and value > most + tolerance:
-            raise LimitError(
-                f"a {what} {format_quantity(value, unit)} is above {self._owner(name, most)} {name} of "
-                f"{format_quantity(most, unit)}; nothing was sent"
+    def _check_most(
+        self, name: str, what: str, value: float, most: float | None, unit: str, within: float = 0.0
+    ) -> None:
+        if most is not None and not value <= most * (1 + _ROUNDING) + within:  # which a NaN is not either
+            shown, limit = next(
+                pair
+                for digits in (4, 9, 17)
+                if (pair := (format_quantity(value, unit, digits), format_quantity(most, unit, digits)))[0] != pair[1]
             )
+            raise LimitError(f"a {what} {shown} is above {self._owner(name, most)} {name} of {limit}; nothing was sent")
 
     def _check_cells(self, batch: PulseBatch) -> None:
-        if self._pulses is not None:
+        if self._pulses is not None and self.limits.max_pulses is not None:
             self._refuse_cells(batch, self._pulses[batch.cells] + 1 > self.limits.max_pulses, "max_pulses")
-        if self._dose is not None:
-            dose = self._dose[batch.cells] + self._dac.values(batch.amplitude) * np.float32(batch.width)
-            self._refuse_cells(batch, dose > self.limits.max_dose, "max_dose")
+        if self._dose is not None and self.limits.max_dose is not None:
+            dose = self._dose[batch.cells] + self._doses(batch)
+            self._refuse_cells(batch, dose > self.limits.max_dose * (1 + _ROUNDING), "max_dose")
 
-    def _refuse_cells(self, batch: PulseBatch, over: np.ndarray, name: str) -> None:
+    def _refuse_cells(self, batch: PulseBatch, over: NDArray[np.bool_], name: str) -> None:
         if over.any():
             row, col = divmod(int(batch.cells[int(over.argmax())]), self._geometry.cols)
             most = getattr(self.limits, name)
+            others = f" (and {int(over.sum()) - 1} more)" if over.sum() > 1 else ""
             raise LimitError(
-                f"another {batch.operation.name} pulse on the cell at row {row}, column {col} (and {int(over.sum()) - 1} "
-                f"more) would exceed {self._owner(name, most)} {name} of {most:g}; nothing was sent"
+                f"another {batch.operation.name} pulse on the cell at row {row}, column {col}{others} "
+                f"would exceed {self._owner(name, most)} {name} of {most:g}; nothing was sent"
             )
 
-    def _count(self, batch: PulseBatch) -> None:
+    def _doses(self, batch: PulseBatch) -> NDArray[np.float64]:
+        """V s each cell gets."""
+        return self._dac.values(batch.amplitude).astype(np.float64) * batch.width
+
+    def _count(self, batch: PulseBatch) -> tuple[NDArray[np.uint32] | None, NDArray[np.float64] | None]:
+        """The batch counts as applied; returns what the counters of its cells were."""
+        pulses = dose = None
         if self._pulses is not None:
-            self._pulses[batch.cells] += 1
+            pulses = self._pulses[batch.cells]
+            self._pulses[batch.cells] = pulses + np.uint32(1)
         if self._dose is not None:
-            self._dose[batch.cells] += self._dac.values(batch.amplitude) * np.float32(batch.width)
+            dose = self._dose[batch.cells]
+            self._dose[batch.cells] = dose + self._doses(batch)
+        return pulses, dose
+
+    def _restore(self, batch: PulseBatch, pulses: NDArray[np.uint32] | None, dose: NDArray[np.float64] | None) -> None:
+        if self._pulses is not None and pulses is not None:
+            self._pulses[batch.cells] = pulses
+        if self._dose is not None and dose is not None:
+            self._dose[batch.cells] = dose
 
     def _owner(self, name: str, value: float) -> str:
         owner = next(layer for layer, limits in self.layers.items() if getattr(limits, name) == value)

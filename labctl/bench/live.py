@@ -2,12 +2,17 @@
 
     with load_bench("bench.toml") as bench, bench.array("main") as array:
         array.read()
+
+Leaving an array lets go of its instrument, leaving the bench of all of them.
 """
 
 from __future__ import annotations
 
+import os
 import time
+from collections import Counter
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +36,7 @@ from labctl.array import (
 from labctl.bench.leases import Lease
 from labctl.bench.limits import LimitGuard
 from labctl.bench.settings import ArraySettings, BenchFile, VisaSettings, read_bench
-from labctl.errors import BenchError, LabctlError, LinkClosedError
+from labctl.errors import BenchError, LinkClosedError
 from labctl.links.resources import ResourceManagers, canonical_resource_name
 
 
@@ -51,6 +56,7 @@ class Bench:
         self.file = file
         self._managers = ResourceManagers()
         self._connected: dict[str, tuple[Any, Lease]] = {}
+        self._users: Counter[str] = Counter()
 
     @property
     def name(self) -> str:
@@ -70,20 +76,47 @@ class Bench:
         return BenchArray(self, name, settings)
 
     def connect(self, name: str) -> Any:
-        """The driver of instrument `name`, leased and connected."""
-        if name in self._connected:
-            return self._connected[name][0]
+        """The driver of instrument `name`, leased and connected until as many calls of `disconnect`, or `close`.
+
+        Raises BenchError, LeaseError, LinkError, InstrumentError.
+        """
+        if name not in self._connected:
+            if name not in self.file.instruments:
+                known = ", ".join(self.file.instruments) or "none"
+                raise BenchError(
+                    f"{self.file.path.name}: $.instruments: no instrument called {name!r}; there are: {known}"
+                )
+            self._connected[name] = self._open(name)
+        self._users[name] += 1
+        return self._connected[name][0]
+
+    def disconnect(self, name: str) -> None:
+        """One user less; after the last, safe state and let go. What is not connected stays so."""
+        self._users[name] -= 1
+        if self._users[name] <= 0 and name in self._connected:
+            with ExitStack() as closing:
+                closing.callback(self._let_go, name)
+                self._make_safe(name)
+
+    def _open(self, name: str) -> tuple[Any, Lease]:
         settings = self.file.instruments[name]
-        lease = Lease(self._lease_key(name, settings))
-        driver = self.file.drivers[name](settings, self._managers)
+        lease = Lease(_lease_key(settings))
         lease.acquire()
         try:
+            driver = self.file.drivers[name](settings, self._managers)
             driver.connect()
         except BaseException:
             lease.release()
             raise
-        self._connected[name] = (driver, lease)
-        return driver
+        return driver, lease
+
+    def _let_go(self, name: str) -> None:
+        driver, lease = self._connected.pop(name)
+        del self._users[name]
+        try:
+            driver.close()
+        finally:
+            lease.release()
 
     def safe_state(self) -> list[SafeStateReport]:
         """Every connected instrument to safe state, in the bench's order, each with its own deadline."""
@@ -96,12 +129,11 @@ class Bench:
         return {name: dict(driver.snapshot()) for name, (driver, _) in self._connected.items()}
 
     def close(self) -> None:
-        """Safe state, then let go of everything. May be called twice."""
-        self.safe_state()
-        while self._connected:
-            _, (driver, lease) = self._connected.popitem()
-            driver.close()
-            lease.release()
+        """Safe state, then let go of everything, each whatever became of the others. May be called twice."""
+        with ExitStack() as closing:
+            for name in self._connected:
+                closing.callback(self._let_go, name)
+            self.safe_state()
 
     def __enter__(self) -> Bench:
         return self
@@ -115,21 +147,15 @@ class Bench:
         started, problem = time.monotonic(), ""
         try:
             self._connected[name][0].safe_state(self.file.settings.safe_state_timeout)
-        except LabctlError as error:
-            problem = str(error)
+        except Exception as error:  # noqa: BLE001 -- whatever one driver raises, the others have their turn
+            problem = str(error) or type(error).__name__
         return SafeStateReport(name, problem, time.monotonic() - started)
 
-    def _lease_key(self, name: str, settings: VisaSettings) -> str:
-        """What is locked: the resource, which for an in-process instrument is this process's own."""
-        try:
-            resource = canonical_resource_name(settings.resource_name)
-        except ValueError as problem:
-            raise BenchError(f"{self.file.path.name}: $.instruments.{name}.resource_name: {problem}") from None
-        if settings.visa_library.endswith("@labctl"):
-            import os
 
-            return f"{resource} of process {os.getpid()}"
-        return resource
+def _lease_key(settings: VisaSettings) -> str:
+    """What is locked: the resource, which for an in-process instrument is this process's own."""
+    resource = canonical_resource_name(settings.resource_name)
+    return f"{resource} of process {os.getpid()}" if settings.visa_library.endswith("@labctl") else resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +188,10 @@ class BenchArray:
         self._driver = driver
 
     def close(self) -> None:
-        """Safe state and let go. May be called twice."""
-        self._driver = None
-        self.bench.close()
+        """Safe state, and let go of the instrument unless another array needs it. May be called twice."""
+        if self._driver is not None:
+            self._driver = self._guard = None
+            self.bench.disconnect(self._settings.instrument)
 
     def __enter__(self) -> BenchArray:
         self.connect()

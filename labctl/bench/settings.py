@@ -16,6 +16,7 @@ import msgspec
 
 from labctl.array import PulseLimits
 from labctl.errors import BenchError, UsageError
+from labctl.links.resources import canonical_resource_name
 from labctl.plugins import load_plugin
 from labctl.units import Second, Volt, VoltSecond, convert
 
@@ -40,6 +41,8 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be more than 0, not {value:g}")
+        if self.min_width is not None and self.max_width is not None and self.min_width > self.max_width:
+            raise ValueError(f"min_width of {self.min_width:g} s is above max_width of {self.max_width:g} s")
 
     def as_limits(self) -> PulseLimits:
         return PulseLimits(**{name: getattr(self, name) for name in self.__struct_fields__})
@@ -82,6 +85,10 @@ class BenchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     arrays: dict[str, ArraySettings]
     simulated: dict[str, dict[str, Any]] = {}
 
+    def __post_init__(self) -> None:
+        if not self.safe_state_timeout > 0:
+            raise ValueError(f"safe_state_timeout must be more than 0 s, not {self.safe_state_timeout:g}")
+
 
 class BenchFile:
     """A bench file read, checked and resolved; no instrument has been touched.
@@ -95,6 +102,7 @@ class BenchFile:
         self._raw = raw
         self._overrides = {key: name for name, key in ENVIRONMENT.items() if environment.get(name)}
         merged = {**raw, **{key: environment[name] for key, name in self._overrides.items()}}
+        self._check_tables()
         self.settings = convert(merged, BenchSettings, what=path.name, error=BenchError)
         self.drivers: dict[str, Any] = {}
         self.instruments: dict[str, VisaSettings] = {}
@@ -144,6 +152,16 @@ class BenchFile:
                 origin = self.path.name if _holds(self._raw, path) else "default"
             yield ".".join(path), value, origin
 
+    def _check_tables(self) -> None:
+        """What is wrong inside a named table is better told with its name than as one of `$.arrays[...]`."""
+        for key in ("instruments", "arrays", "simulated"):
+            tables = self._raw.get(key)
+            for name, table in tables.items() if isinstance(tables, dict) else ():
+                if not isinstance(table, dict):
+                    raise BenchError(f"{self.path.name}: $.{key}.{name}: expected a table, as in [{key}.{name}]")
+                if key == "arrays":
+                    convert(table, ArraySettings, what=self.path.name, at=f"$.arrays.{name}", error=BenchError)
+
     def _resolve_instrument(self, name: str, table: dict[str, Any]) -> None:
         at = f"$.instruments.{name}"
         if not isinstance(table.get("driver"), str):
@@ -152,7 +170,16 @@ class BenchFile:
             driver = load_plugin("labctl.drivers", table["driver"])
         except UsageError as problem:
             raise BenchError(f"{self.path.name}: {at}.driver: {problem}") from None
-        settings = convert(table, driver.Settings, what=self.path.name, at=at, error=BenchError)
+        kind = getattr(driver, "Settings", None)
+        if not (isinstance(kind, type) and issubclass(kind, VisaSettings)):
+            raise BenchError(
+                f"{self.path.name}: {at}.driver: {table['driver']!r} has no Settings that extend VisaSettings"
+            )
+        settings = convert(table, kind, what=self.path.name, at=at, error=BenchError)
+        try:
+            canonical_resource_name(settings.resource_name)
+        except ValueError as problem:
+            raise BenchError(f"{self.path.name}: {at}.resource_name: {problem}") from None
         if settings.visa_library == "@labctl":
             settings = msgspec.structs.replace(settings, visa_library=f"{self.path}@labctl")
         if settings.wire_log is not None:
@@ -160,6 +187,14 @@ class BenchFile:
         self.drivers[name], self.instruments[name] = driver, settings
 
     def _check_references(self) -> None:
+        owners: dict[tuple[str, str], str] = {}
+        for name, instrument in self.instruments.items():
+            resource = canonical_resource_name(instrument.resource_name)
+            owner = owners.setdefault((instrument.visa_library, resource), name)
+            if owner != name:
+                raise BenchError(
+                    f"{self.path.name}: $.instruments.{name}.resource_name: {resource} is already {owner}'s"
+                )
         known = ", ".join(self.instruments) or "none"
         for name, array in self.settings.arrays.items():
             if array.instrument not in self.instruments:
@@ -169,7 +204,9 @@ class BenchFile:
                 )
         for name in self.settings.safe_state_order or ():
             if name not in self.instruments:
-                raise BenchError(f"{self.path.name}: $.safe_state_order: no instrument called {name!r}; there are: {known}")
+                raise BenchError(
+                    f"{self.path.name}: $.safe_state_order: no instrument called {name!r}; there are: {known}"
+                )
 
 
 def embedded_path() -> Path:

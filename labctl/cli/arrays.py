@@ -25,14 +25,26 @@ _Decorated = Callable[..., Any]
 
 def _common(command: _Decorated) -> _Decorated:
     options = [
-        click.option("--bench", type=click.Path(path_type=Path), help="Bench file. Default: $LABCTL_BENCH, else the embedded one."),
+        click.option(
+            "--bench",
+            type=click.Path(path_type=Path),
+            help="Bench file. Default: $LABCTL_BENCH, else the embedded one.",
+        ),
         click.option("--array", "array_name", help="Which array of the bench; not needed where there is one."),
         click.option("--seed", type=int, default=0, show_default=True, help="Seed of the protocol's own choices."),
         click.option("--out", type=click.Path(path_type=Path), help="Folder for the run file. Default: the bench's."),
-        click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Any setting of the protocol, as in --set set.stop=2.6V."),
+        click.option(
+            "--set",
+            "pairs",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Any setting of the protocol, as in --set set.stop=2.6V.",
+        ),
         click.option("--dry-run", is_flag=True, help="Check and cost the run; send nothing."),
         click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
-        click.option("--plot/--no-plot", "plotted", default=True, show_default=True, help="Draw the figures beside the run file."),
+        click.option(
+            "--plot/--no-plot", "plotted", default=True, show_default=True, help="Draw the figures beside the run file."
+        ),
         click.option("-q", "--quiet", is_flag=True, help="No progress."),
     ]
     for option in reversed(options):
@@ -47,15 +59,41 @@ _yes = click.option("--yes", is_flag=True, help="Do not ask before pulsing a rea
 @click.argument("target", required=False)
 @click.option("--unit", help="Unit of the target's conductances, as in uS, where the file does not say.")
 @click.option("--dataset", help="Which array of a .npz or .h5 file.")
-@click.option("--mapping", type=click.Choice(["single", "differential"]), help="The target holds weights: how they stand in cells.")
-@click.option("--g-min", type=QuantityType("S"), default="2uS", show_default=True, help="Lowest conductance a weight maps to.")
-@click.option("--g-max", type=QuantityType("S"), default="40uS", show_default=True, help="Highest conductance a weight maps to.")
-@click.option("--scale", type=QuantityType("S"), help="Conductance per unit of weight. Default: the largest weight at the end of the range.")
-@click.option("--at", default="0,0", show_default=True, metavar="ROW,COL", help="Where on the array the target's first cell goes.")
-@click.option("--exclude", type=click.Path(path_type=Path), help="Cells never to touch: .npy of booleans, or .csv of row,column.")
-@click.option("--tolerance", type=QuantityType("S"), default="1uS", show_default=True, help="Half the width of every cell's window.")
+@click.option(
+    "--mapping",
+    type=click.Choice(["single", "differential"]),
+    help="The target holds weights: how they stand in cells.",
+)
+@click.option(
+    "--g-min", type=QuantityType("S"), default="2uS", show_default=True, help="Lowest conductance a weight maps to."
+)
+@click.option(
+    "--g-max", type=QuantityType("S"), default="40uS", show_default=True, help="Highest conductance a weight maps to."
+)
+@click.option(
+    "--scale",
+    type=QuantityType("S"),
+    help="Conductance per unit of weight. Default: the largest weight at the end of the range.",
+)
+@click.option(
+    "--at", default="0,0", show_default=True, metavar="ROW,COL", help="Where on the array the target's first cell goes."
+)
+@click.option(
+    "--exclude", type=click.Path(path_type=Path), help="Cells never to touch: .npy of booleans, or .csv of row,column."
+)
+@click.option(
+    "--tolerance",
+    type=QuantityType("S"),
+    default="1uS",
+    show_default=True,
+    help="Half the width of every cell's window.",
+)
 @click.option("--max-pulses", type=int, help="Pulses a cell may get.  [default: 200]")
-@click.option("--reverify", type=QuantityType("s", many=True), help="Delays at which to read again, as in 0s,1s.  [default: 0s,1s]")
+@click.option(
+    "--reverify",
+    type=QuantityType("s", many=True),
+    help="Delays at which to read again, as in 0s,1s.  [default: 0s,1s]",
+)
 @click.option("--form/--no-form", default=True, show_default=True, help="Form pristine cells first.")
 @_yes
 @_common
@@ -266,7 +304,9 @@ def _print_programmed(result: RunResult, figure: Path | None) -> None:
 
 
 def _print_plain(result: RunResult, figure: Path | None) -> None:
-    _print_rows([(name.replace("_", " "), _shown(name, value)) for name, value in result.summary.items()], result, figure)
+    _print_rows(
+        [(name.replace("_", " "), _shown(name, value)) for name, value in result.summary.items()], result, figure
+    )
 
 
 def _print_rows(rows: list[tuple[str, Any]], result: RunResult, figure: Path | None) -> None:

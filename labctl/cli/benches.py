@@ -13,7 +13,7 @@ from labctl.cli.console import print_json, print_table
 from labctl.errors import BenchError, LabctlError
 from labctl.units import format_quantity
 
-_TEMPLATE = '''\
+_TEMPLATE = """\
 # A bench: which instruments there are, which arrays hang on them, and what they stand.
 # Quantities are text with a unit. `labctl bench show` prints every value in force and where it comes from.
 
@@ -44,15 +44,15 @@ max_width = "100 us"
 [arrays.main.cell_limits]           # what the cells stand, counted per connection
 # max_pulses = 10000
 # max_dose = "10 mVs"
-'''
+"""
 
-_SIMULATED = '''
+_SIMULATED = """
 [simulated.board]                   # served to this process by "@labctl", to others by `labctl sim serve`
 simulator = "test_board"
 resource_name = "{resource_name}"
 chip = "{chip}"                     # the serial number: another number is another chip
 state = "{chip}.h5"                 # what the chip remembers between commands; remove the line for a fresh one
-'''
+"""
 
 
 @click.group()
@@ -62,7 +62,9 @@ def bench() -> None:
 
 @bench.command()
 @click.argument("path", type=click.Path(path_type=Path), default=Path("bench.toml"))
-@click.option("--resource", "resource_name", help="VISA resource name of a real board; without it the bench is simulated.")
+@click.option(
+    "--resource", "resource_name", help="VISA resource name of a real board; without it the bench is simulated."
+)
 @click.option("--visa-library", default="@py", show_default=True, help="PyVISA library for a real board.")
 @click.option("--chip", default="R40-0001", show_default=True, help="Serial number of the simulated chip.")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
@@ -126,4 +128,6 @@ def show(path: Path | None, as_json: bool) -> None:
         print_json({"file": str(file.path), "values": {key: {"value": v, "origin": o} for key, v, o in rows}})
         return
     click.echo(f"bench file: {file.path}", err=True)
-    print_table([(key, "" if value is None else value, origin) for key, value, origin in rows], ("key", "value", "origin"))
+    print_table(
+        [(key, "" if value is None else value, origin) for key, value, origin in rows], ("key", "value", "origin")
+    )

@@ -19,9 +19,6 @@ def plugins(as_json: bool) -> None:
         print_json([asdict(plugin) for plugin in found])
         return
     print_table(
-        [
-            (each.group.removeprefix("labctl."), each.name, each.distribution, each.problem or "ok")
-            for each in found
-        ],
+        [(each.group.removeprefix("labctl."), each.name, each.distribution, each.problem or "ok") for each in found],
         ("group", "name", "package", "state"),
     )

@@ -29,7 +29,9 @@ def list_(folder: Path | None, as_json: bool) -> None:
     if as_json:
         print_json([asdict(each) for each in found])
         return
-    print_table([_row(each) for each in found], ("run", "protocol", "chip", "outcome", "in window", "pulses", "started"))
+    print_table(
+        [_row(each) for each in found], ("run", "protocol", "chip", "outcome", "in window", "pulses", "started")
+    )
 
 
 @runs.command()

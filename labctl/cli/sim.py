@@ -47,5 +47,3 @@ def serve(bench: Path | None, port: int | None, host: str, as_json: bool) -> Non
                 click.echo(f"{each.name} {each.resource_name}")
         while not done.wait(0.2):
             pass
-
-

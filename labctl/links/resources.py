@@ -1,48 +1,71 @@
-"""PyVISA resource managers, one a VISA library, closed when the last session of ours is.
+"""PyVISA resource managers, closed when the last session in this process is.
 
-PyVISA hands the same manager to everybody who names the same library, and closing it closes all their sessions; so
-it is counted here who still needs it. Closing matters: it is when the in-process backend saves a simulated chip.
+PyVISA hands the same manager to everybody in the process who names the same library, and closing it closes all their
+sessions; so it is counted for the whole process who still needs it. Closing matters: it is when the in-process backend
+saves a simulated chip.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from labctl.errors import LinkClosedError, LinkError
+
+_users: Counter[Any] = Counter()
+"""PyVISA's managers, as global as these are, and how many sessions of ours each has."""
+_users_lock = threading.Lock()
 
 
 class ResourceManagers:
     """Opens PyVISA resources and knows when a manager is no longer needed."""
 
     def __init__(self) -> None:
-        self._managers: dict[str, Any] = {}
-        self._sessions: Counter[str] = Counter()
+        self._manager_of: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
     def open(self, visa_library: str, resource_name: str, timeout_s: float) -> Any:
-        """An open PyVISA resource. Raises LinkError with one sentence."""
+        """An open PyVISA resource, to be given back with `release`. Raises LinkError with one sentence."""
         import pyvisa
 
+        milliseconds = max(int(timeout_s * 1e3), 1)
+        through = visa_library or "VISA"
         try:
-            manager = self._managers.get(visa_library) or pyvisa.ResourceManager(visa_library)
-            self._managers[visa_library] = manager
-            milliseconds = max(int(timeout_s * 1e3), 1)
-            resource = manager.open_resource(resource_name, open_timeout=milliseconds, timeout=milliseconds)
-        except pyvisa.errors.VisaIOError as problem:
-            raise LinkClosedError(f"{resource_name}: could not be opened: {problem.description}") from None
+            with _users_lock:
+                manager = pyvisa.ResourceManager(visa_library)
+                _users[manager] += 1
         except (OSError, ValueError, pyvisa.errors.Error) as problem:
-            raise LinkError(f"{resource_name}: could not be opened through {visa_library or 'VISA'}: {problem}") from None
-        except Exception as problem:  # noqa: BLE001 -- pyvisa-py raises bare Exception where a host cannot be reached
-            raise LinkClosedError(f"{resource_name}: could not be opened: {problem}") from None
-        self._sessions[visa_library] += 1
+            raise LinkError(f"{resource_name}: could not be opened through {through}: {problem}") from None
+        try:
+            resource = manager.open_resource(resource_name, open_timeout=milliseconds, timeout=milliseconds)
+        except BaseException as problem:
+            self._let_go(manager)
+            if isinstance(problem, pyvisa.errors.VisaIOError):
+                raise LinkClosedError(f"{resource_name}: could not be opened: {problem.description}") from None
+            if isinstance(problem, (OSError, ValueError, pyvisa.errors.Error)):
+                raise LinkError(f"{resource_name}: could not be opened through {through}: {problem}") from None
+            if isinstance(problem, Exception):  # pyvisa-py raises a bare one where a host cannot be reached
+                raise LinkClosedError(f"{resource_name}: could not be opened: {problem}") from None
+            raise
+        self._manager_of[resource] = manager
         return resource
 
-    def release(self, visa_library: str) -> None:
-        """One session of ours on `visa_library` has been closed."""
-        self._sessions[visa_library] -= 1
-        if self._sessions[visa_library] <= 0:
-            manager = self._managers.pop(visa_library, None)
-            if manager is not None:
+    def release(self, resource: Any) -> None:
+        """A session that `open` gave has been closed. Raises LinkError where the manager's closing fails."""
+        try:
+            self._let_go(self._manager_of.pop(resource))
+        except Exception as problem:
+            raise LinkError(f"{resource.resource_name}: could not be closed: {problem}") from problem
+
+    def _let_go(self, manager: Any) -> None:
+        """Close `manager` where nobody needs it: none of ours, and nobody else's sessions either."""
+        with _users_lock:
+            _users[manager] -= 1
+            if _users[manager] > 0:
+                return
+            del _users[manager]
+            if not manager.list_opened_resources():
                 manager.close()
 
 

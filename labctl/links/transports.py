@@ -9,7 +9,7 @@ termination character, and a time-out instead of an error when the other side cl
 from __future__ import annotations
 
 import contextlib
-import select
+import os
 import socket
 import time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,10 +24,19 @@ if TYPE_CHECKING:
 NEWLINE = 0x0A
 MAX_LINE = 1 << 20
 _QUIET_S = 0.02
+_MOST_PARTS = 512  # of one sendmsg call; systems allow 1024 at least
+_MAX_DISCARDED = 1 << 26
 
 
 class Transport(Protocol):
-    """An open session. Deadlines are in `time.monotonic()` seconds."""
+    """An open session. Deadlines are in `time.monotonic()` seconds, and hold however busily the other side talks.
+
+    reopening_clears: a new session begins with nothing half sent or half answered, as a new TCP connection does.
+    unfinished: what had arrived of the piece that was being read when a call failed.
+    """
+
+    reopening_clears: bool
+    unfinished: bytes
 
     def send(self, parts: Sequence[Buffer], deadline: float) -> None:
         """All of `parts` as one message."""
@@ -38,8 +47,8 @@ class Transport(Protocol):
     def read_line(self, deadline: float) -> bytes:
         """All up to a newline, without it."""
 
-    def discard(self, deadline: float) -> None:
-        """Forget what has arrived and what the device still meant to say."""
+    def discard(self, deadline: float) -> bytes:
+        """Forget what has arrived and what the device still meant to say; returns what is thus thrown away."""
 
 
 def open_transport(resource: MessageBasedResource) -> Transport:
@@ -63,29 +72,76 @@ class _Buffered:
     def __init__(self) -> None:
         self._buffer = memoryview(bytearray(1 << 16))
         self._start = self._end = 0
+        self._arrived = 0
+        self.unfinished = b""
 
     def read_into(self, view: memoryview, deadline: float) -> None:
         done = self._take(view)
-        while len(view) - done >= len(self._buffer):
-            done += self._receive(view[done:], deadline)
-        while done < len(view):
-            self._start, self._end = 0, self._receive(self._buffer, deadline)
-            done += self._take(view[done:])
+        try:
+            while len(view) - done >= len(self._buffer):
+                done += self._receive(view[done:], deadline)
+            while done < len(view):
+                self._refill(deadline)
+                done += self._take(view[done:])
+        except BaseException:
+            self.unfinished = bytes(view[:done])
+            raise
 
     def read_line(self, deadline: float) -> bytes:
         line = bytearray()
-        while True:
-            if self._start == self._end:
-                self._start, self._end = 0, self._receive(self._buffer, deadline)
-            arrived = bytes(self._buffer[self._start : self._end])
-            stop = arrived.find(NEWLINE)
-            if stop >= 0:
-                self._start += stop + 1
-                return bytes(line + arrived[:stop])
-            line += arrived
-            self._start = self._end
-            if len(line) > MAX_LINE:
-                raise LinkError(f"an answer of more than {MAX_LINE} bytes has no end of line")
+        try:
+            while True:
+                if self._start == self._end:
+                    self._refill(deadline)
+                arrived = bytes(self._buffer[self._start : self._end])
+                stop = arrived.find(NEWLINE)
+                if stop >= 0:
+                    self._start += stop + 1
+                    return bytes(line + arrived[:stop])
+                line += arrived
+                self._start = self._end
+                if len(line) > MAX_LINE:
+                    raise LinkError(f"an answer of more than {MAX_LINE} bytes has no end of line")
+        except BaseException:
+            self.unfinished = bytes(line)
+            raise
+
+    def _begin(self) -> None:
+        """A message goes out: what is unfinished and what arrived are counted from here."""
+        self._arrived, self.unfinished = 0, b""
+
+    def _refill(self, deadline: float) -> None:
+        self._start = self._end = 0
+        self._end = self._receive(self._buffer, deadline)
+
+    def _forget(self) -> bytes:
+        left = bytes(self._buffer[self._start : self._end])
+        self._start = self._end = 0
+        return left
+
+    def _discard_stream(self, deadline: float) -> bytes:
+        """Take what arrives until nothing does."""
+        thrown = bytearray(self._forget())
+        self._begin()
+        while len(thrown) < _MAX_DISCARDED:
+            try:
+                count = self._receive(self._buffer, min(deadline, time.monotonic() + _QUIET_S))
+            except LinkTimeoutError:
+                break
+            thrown += self._buffer[:count]
+        return bytes(thrown)
+
+    def _left(self, deadline: float) -> float:
+        """Seconds until `deadline`. Raises LinkTimeoutError where there are none."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise self._late()
+        return left
+
+    def _late(self) -> LinkTimeoutError:
+        if self._arrived:
+            return LinkTimeoutError(f"the answer did not go on after {self._arrived} bytes")
+        return LinkTimeoutError("no answer")
 
     def _take(self, view: memoryview) -> int:
         count = min(len(view), self._end - self._start)
@@ -101,21 +157,28 @@ class _Buffered:
 class SocketTransport(_Buffered):
     """Straight on the socket: one system call a message out, blocks received in place."""
 
+    reopening_clears = True
+
     def __init__(self, connection: socket.socket) -> None:
         super().__init__()
         self._socket = connection
         try:
-            connection.getpeername()  # pyvisa-py takes a refused connection for an open one
+            if refused := connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise OSError(refused, os.strerror(refused))  # pyvisa-py takes a refused connection for an open one
+            connection.getpeername()
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as problem:
             raise LinkClosedError(f"nothing answers there ({problem.strerror or problem})") from None
 
     def send(self, parts: Sequence[Buffer], deadline: float) -> None:
+        self._begin()
+        views = [memoryview(part).cast("B") for part in parts if len(part)]
         try:
-            views = [memoryview(part).cast("B") for part in parts if len(part)]
             while views:
-                self._arm(deadline)
-                sent = self._socket.sendmsg(views) if hasattr(self._socket, "sendmsg") else self._socket.send(views[0])
+                if (left := deadline - time.monotonic()) <= 0:
+                    raise TimeoutError
+                self._socket.settimeout(left)
+                sent = self._send_some(views)
                 while views and sent >= len(views[0]):
                     sent -= len(views.pop(0))
                 if sent:
@@ -125,25 +188,26 @@ class SocketTransport(_Buffered):
         except OSError as problem:
             raise LinkClosedError(f"the connection broke while sending ({problem.strerror or problem})") from None
 
-    def discard(self, deadline: float) -> None:
-        self._start = self._end = 0
-        while time.monotonic() < deadline and select.select([self._socket], [], [], _QUIET_S)[0]:
-            self._receive(self._buffer, deadline)
+    def discard(self, deadline: float) -> bytes:
+        return self._discard_stream(deadline)
+
+    def _send_some(self, views: list[memoryview]) -> int:
+        if hasattr(self._socket, "sendmsg"):
+            return self._socket.sendmsg(views[:_MOST_PARTS])
+        return self._socket.send(views[0])
 
     def _receive(self, view: memoryview, deadline: float) -> int:
-        self._arm(deadline)
+        self._socket.settimeout(self._left(deadline))
         try:
             count = self._socket.recv_into(view)
         except TimeoutError:
-            raise LinkTimeoutError("no answer") from None
+            raise self._late() from None
         except OSError as problem:
             raise LinkClosedError(f"the connection broke ({problem.strerror or problem})") from None
         if count == 0:
             raise LinkClosedError("the other side closed the connection")
+        self._arrived += count
         return count
-
-    def _arm(self, deadline: float) -> None:
-        self._socket.settimeout(max(deadline - time.monotonic(), 1e-3))
 
 
 class VisaTransport(_Buffered):
@@ -153,40 +217,48 @@ class VisaTransport(_Buffered):
     (`VI_ATTR_SUPPRESS_END_EN` off) with what has arrived.
     """
 
-    def __init__(self, resource: MessageBasedResource) -> None:
-        from pyvisa.constants import ResourceAttribute, StatusCode
+    def __init__(self, resource: Any) -> None:
+        from pyvisa.constants import InterfaceType, ResourceAttribute, StatusCode
 
         super().__init__()
         self._resource = resource
         self._read = resource.visalib.read
-        resource.write_termination = resource.read_termination = None
-        if resource.resource_class == "SOCKET":
+        self._timeout = 0.0
+        resource.write_termination = None
+        resource.read_termination = None
+        self.reopening_clears = resource.resource_class == "SOCKET"
+        self._is_stream = self.reopening_clears or resource.interface_type == InterfaceType.asrl
+        if self.reopening_clears:
             resource.set_visa_attribute(ResourceAttribute.suppress_end_enabled, False)
         self._quiet = contextlib.ExitStack()
         self._quiet.enter_context(resource.ignore_warning(StatusCode.success_max_count_read))
 
     def send(self, parts: Sequence[Buffer], deadline: float) -> None:
+        self._begin()
         self._arm(deadline)
         self._call(self._resource.visalib.write, self._resource.session, b"".join(parts))
 
-    def discard(self, deadline: float) -> None:
-        self._start = self._end = 0
+    def discard(self, deadline: float) -> bytes:
+        """Device clear. Streams carry none, and pyvisa-py's stand-in for it never ends on a socket that is closed."""
+        if self._is_stream:
+            return self._discard_stream(deadline)
+        self._begin()
         self._arm(deadline)
         self._call(self._resource.clear)
+        return self._forget()
 
     def _receive(self, view: memoryview, deadline: float) -> int:
         self._arm(deadline)
         data, _ = self._call(self._read, self._resource.session, len(view))
         view[: len(data)] = data
+        self._arrived += len(data)
         return len(data)
 
     def _arm(self, deadline: float) -> None:
         """Give the next call what is left; VISA's time-out is in ms, and not touched while it is about right."""
-        left = max((deadline - time.monotonic()) * 1e3, 1.0)
+        left = max(self._left(deadline) * 1e3, 1.0)
         if not 0.9 * self._timeout <= left <= self._timeout:
             self._resource.timeout = self._timeout = left
-
-    _timeout = 0.0
 
     def _call(self, function: Any, *arguments: Any) -> Any:
         import pyvisa
@@ -196,9 +268,11 @@ class VisaTransport(_Buffered):
             return function(*arguments)
         except pyvisa.errors.VisaIOError as problem:
             if problem.error_code == StatusCode.error_timeout:
-                raise LinkTimeoutError("no answer") from None
+                raise self._late() from None
             if problem.error_code in (StatusCode.error_connection_lost, StatusCode.error_invalid_object):
                 raise LinkClosedError("the connection is gone") from None
             raise LinkError(problem.description) from None
         except pyvisa.errors.InvalidSession:
             raise LinkClosedError("the session is closed") from None
+        except OSError as problem:  # pyvisa-py lets those of its sockets and ports through
+            raise LinkClosedError(f"the connection broke ({problem.strerror or problem})") from None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
-_UNIT = re.compile(r"""(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|[^;"'])*""")
-_ERROR = re.compile(r'\s*([+-]?\d+)\s*,\s*"?(.*?)"?\s*$', re.DOTALL)
+_STRING = r"""(?:"(?:[^"]|"")*"|'(?:[^']|'')*')"""
+_UNIT = re.compile(rf"(?:(?:(?<=[,\s])|(?<![^;])){_STRING}|[^;])*+")
+_ERROR = re.compile(r"""\s*([+-]?\d+)\s*,\s*(?:"((?:[^"]|"")*)"|([^"]*[^\W\d][^"]*?))\s*""")
 
 
 def split_units(line: str) -> list[str]:
-    """`line` at its semicolons, those inside quotes apart."""
+    """`line` at its semicolons, those inside strings apart. A quote begins a string only where a datum can begin."""
     line = line.rstrip("\r\n")
     if '"' not in line and "'" not in line:
         return [unit.strip() for unit in line.split(";")]
@@ -22,7 +23,9 @@ def split_units(line: str) -> list[str]:
     return units
 
 
-def parse_error(answer: str) -> tuple[int, str]:
-    """`-113,"Undefined header"` as (-113, "Undefined header"); an answer of another form as (1, answer)."""
-    found = _ERROR.match(answer)
-    return (int(found[1]), found[2].replace('""', '"')) if found else (1, answer)
+def parse_error(answer: str) -> tuple[int, str] | None:
+    """`-113,"Undefined header"` as (-113, "Undefined header"); None where it is not an error's number and text."""
+    found = _ERROR.fullmatch(answer)
+    if found is None:
+        return None
+    return int(found[1]), found[3] if found[2] is None else found[2].replace('""', '"')

@@ -1,4 +1,4 @@
-"""A VISA session that says who waited for what, keeps the error queue empty and recovers its place after a time-out.
+"""A VISA session that says who waited for what, keeps the error queue empty and recovers its place after a fault.
 
     with VisaLink("TCPIP0::127.0.0.1::5025::SOCKET", visa_library="@py", timeout_s=5) as link:
         link.query("*IDN?")
@@ -10,7 +10,10 @@ Building a link touches no hardware; `connect` does.
 from __future__ import annotations
 
 import contextlib
+import enum
+import re
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,9 +32,18 @@ if TYPE_CHECKING:
 
     from labctl.links.wire_log import WireLog
 
-Unit = "str | NDArray[np.uint8]"
 _MAX_DRAINED = 32
 _SHOWN = 60
+_GRACE_S = 0.5  # after a time-out, to ask whether the instrument had refused the message
+_BLOCK = re.compile(r"#\d")
+
+
+class _Place(enum.Enum):
+    """Where a link stands in the dialogue."""
+
+    KNOWN = enum.auto()
+    BEHIND = enum.auto()  # the message is out, its answer outstanding
+    LOST = enum.auto()  # a message is half sent, or finding the place has failed
 
 
 class VisaLink:
@@ -39,6 +51,8 @@ class VisaLink:
 
     resource_name: canonical or not. visa_library: PyVISA's specification (`@py`, `bench.toml@labctl`, empty for what
     is installed). timeout_s: how long one exchange may take. error_query: the device's own word for "next error".
+    after_fault: called with the seconds there are, each time the link has found its place again; where it raises
+    LinkError, the link stays unusable. An instrument that was switched off meanwhile has lost its settings.
     """
 
     def __init__(
@@ -50,6 +64,7 @@ class VisaLink:
         error_query: str = ":SYSTem:ERRor?",
         wire_log: WireLog | None = None,
         managers: ResourceManagers | None = None,
+        after_fault: Callable[[float], None] | None = None,
     ) -> None:
         self.resource_name = resource_name
         self.visa_library = visa_library
@@ -60,8 +75,9 @@ class VisaLink:
         self._managers = managers or ResourceManagers()
         self._resource: MessageBasedResource | None = None
         self._transport: Transport | None = None
-        self._in_step = True  # no answer is outstanding and no message half sent
+        self._place = _Place.KNOWN
         self._last_sent = ""
+        self._after_fault = after_fault
 
     # -- life -------------------------------------------------------------------------------------------------
 
@@ -69,18 +85,19 @@ class VisaLink:
         """Open the session and read `*IDN?`. Raises LinkError."""
         if self._transport is not None:
             return
-        self._open()
         try:
-            self.idn = self._ask_identity()
-        except LinkError:
+            self._open(self.timeout_s)
+            self.idn = self._ask_identity(time.monotonic() + self.timeout_s)
+        except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
         """Give the session back. May be called twice."""
-        if self._resource is not None:
-            self._close_session()
-            self._managers.release(self.visa_library)
+        self._place = _Place.KNOWN  # only `connect` opens it again
+        resource = self._close_session()
+        if resource is not None:
+            self._managers.release(resource)
 
     def __enter__(self) -> VisaLink:
         self.connect()
@@ -108,40 +125,184 @@ class VisaLink:
         """Send `parts` as one program message, arrays as definite-length blocks; return the answer's units.
 
         The error query rides on the same message, so that a refusal is known in the same crossing of the wire.
-        A unit is text, or (n,) u8 for a block. Raises InstrumentError with the drained queue, LinkTimeoutError,
-        LinkClosedError.
+        A unit is text, or (n,) u8 for a block; blocks come first. Raises InstrumentError with the drained queue,
+        LinkTimeoutError, LinkClosedError.
         """
-        if not self._in_step:
-            self.resynchronise()
+        allowed = self.timeout_s if timeout_s is None else timeout_s
         message = [*self._pieces(parts), f";{self.error_query}\n".encode("ascii")]
+        deadline = time.monotonic() + allowed
+        if self._place is not _Place.KNOWN:
+            self._find_place(min(self.timeout_s, allowed) / 2)
         try:
-            units = self._converse(message, timeout_s)
+            units = self._converse(message, allowed, deadline)
         except LinkTimeoutError:
             self._raise_queued_error()
             raise
-        error = parse_error(str(units.pop())) if units else (0, "")
+        error = self._error_of(units)
         if error[0] != 0:
             self._refused(error)
         return units
 
     def resynchronise(self) -> list[tuple[int, str]]:
-        """Find the place again after a time-out: late answers are thrown away, never taken for the next one.
+        """Find the place again after a fault: late answers are thrown away, never taken for the next one.
 
-        Clears the device where the interface can, else asks for the identity until it comes; where that fails the
-        session is opened anew. Returns what stood in the error queue, which is then empty.
+        A raw socket is opened anew, because nothing late can come through a new connection. On other interfaces the
+        device is cleared and asked for its identity until that comes; where it does not, they too are opened anew.
+        Returns what stood in the error queue, which is then empty. An exchange does all this by itself where it has to.
         """
+        return self._find_place(self.timeout_s)
+
+    # -- inside: one exchange -----------------------------------------------------------------------------------
+
+    def _pieces(self, parts: tuple[str | np.ndarray, ...]) -> list[Any]:
+        pieces: list[Any] = []
+        for part in parts:
+            if isinstance(part, str):
+                if "\n" in part:
+                    raise ValueError(f"{part!r} would be two messages: send one at a time")
+                pieces.append(part.encode("ascii"))
+            else:
+                block = np.ascontiguousarray(part)
+                pieces += [encode_header(block.nbytes), block.data.cast("B") if block.size else b""]
+        return pieces
+
+    def _converse(self, message: list[Any], allowed: float, deadline: float) -> list[Any]:
+        """Send and read the whole answer; the place is known afterwards only if both were complete."""
+        transport = self._transport
+        if transport is None:
+            raise LinkClosedError(f"{self.resource_name}: not connected")
+        started = time.monotonic()
+        self._last_sent = _shorten(message)
+        self._place = _Place.LOST
+        self._log_sent(message)
+        heard: list[Any] = []
         try:
-            if not self._try_resynchronise():
-                self._reopen()
+            transport.send(message, deadline)
+            self._place = _Place.BEHIND
+            units = self._read_units(transport, deadline, heard)
         except LinkError as problem:
-            raise type(problem)(f"{self.resource_name}: could not find its place again: {problem}") from None
-        self._in_step = True
-        return self._drain()
+            waited = time.monotonic() - started
+            raise type(problem)(
+                f"{self.resource_name}: {problem} after {waited:.3g} s of {allowed:.3g} s, "
+                f"waiting for the answer to {self._last_sent}"
+            ) from None
+        finally:
+            whole = self._place is _Place.KNOWN
+            self._log_received([*heard, b"" if whole else transport.unfinished])
+        return units
 
-    # -- inside -----------------------------------------------------------------------------------------------
+    def _read_units(self, transport: Transport, deadline: float, heard: list[Any]) -> list[Any]:
+        """The units of one response message: any blocks first, then text up to the newline.
 
-    def _open(self) -> None:
-        resource = self._managers.open(self.visa_library, self.resource_name, self.timeout_s)
+        `heard` is given every piece as it was on the wire.
+        """
+        units: list[Any] = []
+        while (first := self._read_byte(transport, deadline, heard)) == b"#":
+            units.append(self._read_block(transport, deadline, heard))
+            separator = self._read_byte(transport, deadline, heard)
+            if separator == b"\r":
+                separator = self._read_byte(transport, deadline, heard)
+            if separator == b"\n":
+                self._place = _Place.KNOWN
+                return units
+            if separator != b";":
+                raise LinkError(f"a block is followed by {separator!r} instead of a semicolon or a newline")
+        line = b""
+        if first != b"\n":
+            line = transport.read_line(deadline)
+            heard.append(line + b"\n")
+        text = split_units((first + line).decode("latin-1"))
+        if any(_BLOCK.match(unit) for unit in text):
+            raise LinkError("a block after text cannot be told from text: ask for blocks first")
+        self._place = _Place.KNOWN
+        return units + text
+
+    @staticmethod
+    def _read_byte(transport: Transport, deadline: float, heard: list[Any]) -> bytes:
+        view = bytearray(1)
+        transport.read_into(memoryview(view), deadline)
+        heard.append(byte := bytes(view))
+        return byte
+
+    def _read_block(self, transport: Transport, deadline: float, heard: list[Any]) -> NDArray[np.uint8]:
+        """What follows a block's `#`."""
+        digit = self._read_byte(transport, deadline, heard)
+        if digit not in b"123456789":
+            raise LinkError(f"a block with header {b'#' + digit!r} has no definite length")
+        size = bytearray(int(digit))
+        transport.read_into(memoryview(size), deadline)
+        heard.append(bytes(size))
+        if not size.isdigit():
+            raise LinkError(f"a block with header {b'#' + digit + size!r} has no definite length")
+        block = np.empty(int(size), np.uint8)
+        transport.read_into(block.data, deadline)
+        heard.append(block)
+        return block
+
+    def _log_sent(self, message: list[Any]) -> None:
+        if self.wire_log is not None:
+            self.wire_log.sent(message)
+
+    def _log_received(self, pieces: list[Any]) -> None:
+        if self.wire_log is not None and any(len(piece) for piece in pieces):
+            self.wire_log.received(b"".join(pieces))
+
+    # -- inside: errors the instrument has queued ---------------------------------------------------------------
+
+    def _error_of(self, units: list[Any]) -> tuple[int, str]:
+        """The answer to the error query, taken off the end of `units`."""
+        answer = units.pop() if units else ""
+        error = parse_error(answer) if isinstance(answer, str) else None
+        if error is None:
+            self._place = _Place.BEHIND
+            shown = f"{len(answer)} bytes" if not isinstance(answer, str) else repr(answer[:_SHOWN])
+            raise InstrumentError(
+                f"{self.resource_name}: {self._last_sent} was answered with {shown} last, where {self.error_query} "
+                "asks for an error's number and text",
+                command=self._last_sent,
+            )
+        return error
+
+    def _drain(self, deadline: float) -> list[tuple[int, str]]:
+        """The error queue, oldest first, at most `_MAX_DRAINED` deep."""
+        errors: list[tuple[int, str]] = []
+        query = f"{self.error_query}\n".encode("ascii")
+        while len(errors) < _MAX_DRAINED:
+            error = self._error_of(self._converse([query], deadline - time.monotonic(), deadline))
+            if error[0] == 0:
+                break
+            errors.append(error)
+        return errors
+
+    def _refused(self, first: tuple[int, str]) -> None:
+        command, errors = self._last_sent, [first]
+        with contextlib.suppress(LinkError, InstrumentError):  # the refusal is the better story
+            errors += self._drain(time.monotonic() + self.timeout_s)
+        raise self._refusal(command, errors)
+
+    def _refusal(self, command: str, errors: list[tuple[int, str]]) -> InstrumentError:
+        listed = "; ".join(f'{number},"{text}"' for number, text in errors)
+        return InstrumentError(
+            f"{self.resource_name}: the instrument refused {command}: {listed}", command=command, errors=errors
+        )
+
+    def _raise_queued_error(self) -> None:
+        """After a time-out: if the instrument had refused the message, that is the better story."""
+        command, errors = self._last_sent, []
+        deadline = time.monotonic() + min(_GRACE_S, self.timeout_s)
+        with contextlib.suppress(LinkError, InstrumentError):
+            if self._place is _Place.BEHIND and self._try_in_place(deadline):
+                errors = [error for error in self._drain(deadline) if error[0] not in (-410, -420)]
+        self._last_sent = command
+        if not errors:
+            self._place = _Place.LOST  # the answer may yet come
+        else:
+            raise self._refusal(command, errors) from None
+
+    # -- inside: the session, and the place in the dialogue -------------------------------------------------------
+
+    def _open(self, timeout_s: float) -> None:
+        resource = self._managers.open(self.visa_library, self.resource_name, timeout_s)
         self._resource = resource
         try:
             self._transport = open_transport(resource)
@@ -149,136 +310,75 @@ class VisaLink:
             self.close()
             raise type(problem)(f"{self.resource_name}: {problem}") from None
 
-    def _close_session(self) -> None:
+    def _close_session(self) -> MessageBasedResource | None:
+        """The session that is now closed; its manager is still needed until it is released."""
         resource, self._resource, self._transport = self._resource, None, None
-        with contextlib.suppress(Exception):  # a session that is already dead is closed enough
-            resource.close()
+        if resource is not None:
+            with contextlib.suppress(Exception):  # a session that is already dead is closed enough
+                resource.close()
+        return resource
 
-    def _ask_identity(self) -> str:
-        return str(self._converse([b"*IDN?\n"], None)[0])
+    def _ask_identity(self, deadline: float) -> str:
+        units = self._converse([b"*IDN?\n"], deadline - time.monotonic(), deadline)
+        return ";".join(unit if isinstance(unit, str) else "a block" for unit in units)
 
-    def _pieces(self, parts: tuple[str | np.ndarray, ...]) -> list[Any]:
-        pieces: list[Any] = []
-        for part in parts:
-            if isinstance(part, str):
-                pieces.append(part.encode("ascii"))
-            else:
-                block = np.ascontiguousarray(part)
-                pieces += [encode_header(block.nbytes), block.data.cast("B") if block.size else b""]
-        return pieces
-
-    def _converse(self, message: list[Any], timeout_s: float | None) -> list[Any]:
-        """Send and read the whole answer; leaves `_in_step` false unless both were complete."""
-        if self._transport is None:
-            raise LinkClosedError(f"{self.resource_name}: not connected")
-        allowed = self.timeout_s if timeout_s is None else timeout_s
+    def _find_place(self, within_s: float) -> list[tuple[int, str]]:
+        """What `resynchronise` says, half of the time for doing it in place. Returns the drained error queue."""
+        before = self._last_sent
         started = time.monotonic()
-        self._in_step = False
-        self._last_sent = _shorten(message[0])
-        if self.wire_log is not None:
-            self.wire_log.sent(message)
+        deadline = started + within_s
         try:
-            self._transport.send(message, started + allowed)
-            units = self._read_units(self._transport, started + allowed)
-        except LinkError as problem:
-            waited = time.monotonic() - started
-            raise type(problem)(
-                f"{self.resource_name}: {problem} after {waited:.3g} s of {allowed:g} s, "
-                f"waiting for the answer to {self._last_sent}"
-            ) from None
-        self._in_step = True
-        return units
-
-    def _read_units(self, transport: Transport, deadline: float) -> list[Any]:
-        """The units of one response message: any blocks first, then text up to the newline."""
-        units: list[Any] = []
-        first = memoryview(bytearray(1))
-        while True:
-            transport.read_into(first, deadline)
-            if first[0] != ord("#"):
-                break
-            units.append(self._read_block(transport, deadline))
-            transport.read_into(first, deadline)
-            if first[0] != ord(";"):
-                return units
-        line = bytes(first) if first[0] == ord("\n") else bytes(first) + transport.read_line(deadline)
-        if self.wire_log is not None:
-            self.wire_log.received(line + b"\n")
-        return units + split_units(line.decode("latin-1"))
-
-    def _read_block(self, transport: Transport, deadline: float) -> NDArray[np.uint8]:
-        digit = memoryview(bytearray(1))
-        transport.read_into(digit, deadline)
-        width = digit[0] - ord("0")
-        if not 1 <= width <= 9:
-            raise LinkError(f"a block with header #{chr(digit[0])} has no definite length")
-        size = memoryview(bytearray(width))
-        transport.read_into(size, deadline)
-        block = np.empty(int(bytes(size)), np.uint8)
-        transport.read_into(block.data, deadline)
-        if self.wire_log is not None:
-            self.wire_log.received(b"#" + bytes(digit) + bytes(size) + block.tobytes() + b";")
-        return block
-
-    def _try_resynchronise(self) -> bool:
-        if self._transport is None:
-            return False
-        deadline = time.monotonic() + self.timeout_s
-        try:
-            self._transport.discard(deadline)
-            self._transport.send([b"*IDN?\n"], deadline)
-            while self._transport.read_line(deadline).decode("latin-1") != self.idn:
-                pass
-        except LinkError:
-            return False
-        return True
-
-    def _reopen(self) -> None:
-        """A new session under the same manager: letting go of that would switch an in-process instrument off."""
-        held = self._resource is not None
-        if held:
-            self._close_session()
-        try:
-            self._open()
-        finally:
-            if held:
-                self._managers.release(self.visa_library)
-        found = self._ask_identity()
-        if found != self.idn:
-            raise LinkError(f"{found!r} answers where {self.idn!r} was")
-
-    def _drain(self) -> list[tuple[int, str]]:
-        """The error queue, oldest first, at most `_MAX_DRAINED` deep."""
-        errors: list[tuple[int, str]] = []
-        while len(errors) < _MAX_DRAINED:
-            number, text = parse_error(str(self._converse([f"{self.error_query}\n".encode("ascii")], None)[0]))
-            if number == 0:
-                break
-            errors.append((number, text))
+            transport = self._transport
+            is_device = transport is not None and not transport.reopening_clears
+            if not (is_device and self._try_in_place(started + within_s / 2)):
+                self._reopen(deadline)
+            errors = self._drain(deadline)
+            if self._after_fault is not None:
+                self._after_fault(max(deadline - time.monotonic(), 0.1 * within_s))
+        except BaseException as problem:
+            self._place = _Place.LOST
+            if isinstance(problem, LinkError):
+                raise type(problem)(f"{problem}; its place was lost at {before}") from None
+            raise
         return errors
 
-    def _refused(self, first: tuple[int, str]) -> None:
-        command = self._last_sent
-        errors = [first, *self._drain()]
-        listed = "; ".join(f'{number},"{text}"' for number, text in errors)
-        raise InstrumentError(
-            f"{self.resource_name}: the instrument refused {command}: {listed}", command=command, errors=errors
-        )
-
-    def _raise_queued_error(self) -> None:
-        """After a time-out: if the instrument had refused the message, that is the better story."""
-        command = self._last_sent
+    def _try_in_place(self, deadline: float) -> bool:
+        """Whether the identity was asked for and came, after whatever else was under way."""
+        transport, place, self._place = self._transport, self._place, _Place.LOST
+        if transport is None:
+            return False
         try:
-            errors = [error for error in self.resynchronise() if error[0] not in (-410, -420)]
+            self._log_received([transport.discard(deadline)])
+            # What may be half sent ends at the first newline; an empty message means nothing.
+            question = [b"\n*IDN?\n" if place is _Place.LOST else b"*IDN?\n"]
+            self._log_sent(question)
+            transport.send(question, deadline)
+            while True:
+                line = transport.read_line(deadline)
+                self._log_received([line + b"\n"])
+                if ";".join(split_units(line.decode("latin-1"))) == self.idn:
+                    self._place = _Place.KNOWN
+                    return True
         except LinkError:
-            return
-        if errors:
-            listed = "; ".join(f'{number},"{text}"' for number, text in errors)
-            raise InstrumentError(
-                f"{self.resource_name}: the instrument refused {command}: {listed}", command=command, errors=errors
-            )
+            self._log_received([transport.unfinished])
+            return False
+
+    def _reopen(self, deadline: float) -> None:
+        """A new session under the same manager: letting go of that would switch an in-process instrument off."""
+        before = self._close_session()
+        try:
+            self._open(max(deadline - time.monotonic(), 1e-3))
+        finally:
+            if before is not None:
+                self._managers.release(before)
+        found = self._ask_identity(deadline)
+        if found != self.idn:
+            self.close()
+            raise LinkError(f"{self.resource_name}: {found!r} answers where {self.idn!r} was")
 
 
-def _shorten(first: bytes) -> str:
-    text = first.decode("ascii", "replace").strip()
+def _shorten(message: list[Any]) -> str:
+    """How a message begins, as far as it is text."""
+    begins = [piece for piece in message[:2] if type(piece) is bytes and not piece.startswith((b"#", b";"))]
+    text = b"".join(begins).decode("ascii", "replace").strip()
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

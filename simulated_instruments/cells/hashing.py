@@ -42,9 +42,7 @@ class NoiseKey:
     def of(cls, serial: str, effect: str) -> NoiseKey:
         """The same for the same texts on every machine and in every version of Python."""
         digest = hashlib.blake2b(serial.encode(), key=effect.encode(), digest_size=8).digest()
-        return cls(
-            np.uint32(int.from_bytes(digest[:4], "little")), np.uint32(int.from_bytes(digest[4:], "little"))
-        )
+        return cls(np.uint32(int.from_bytes(digest[:4], "little")), np.uint32(int.from_bytes(digest[4:], "little")))
 
 
 def hash_bits(

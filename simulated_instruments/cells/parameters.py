@@ -49,9 +49,7 @@ def load_parameters(kind: type[Set], path: Path | Traversable) -> Set:
     hints = get_type_hints(kind, include_extras=True)
     units = {field.name: hints[field.name].__metadata__[0] for field in dataclasses.fields(kind)}
     for name in tables.keys() ^ units.keys():
-        raise ParameterError(
-            f"{path}: $.{name}: {'missing' if name in units else 'not a parameter of this cell'}"
-        )
+        raise ParameterError(f"{path}: $.{name}: {'missing' if name in units else 'not a parameter of this cell'}")
     return kind(**{name: _value(tables[name], unit, f"{path}: $.{name}") for name, unit in units.items()})
 
 

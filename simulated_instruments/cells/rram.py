@@ -107,9 +107,7 @@ class RramCells:
         counts += np.uint32(1)
         where.put(self.pulses, counts)
 
-    def _voltage_across(
-        self, where: Selection, conductance: Float32, voltage: Voltage, gate: float
-    ) -> Float32:
+    def _voltage_across(self, where: Selection, conductance: Float32, voltage: Voltage, gate: float) -> Float32:
         """V_cell = V / (1 + G / G_access), G_access = transconductance * overdrive (triode region), in V.
 
         A closed transistor leaves nothing to the cell.

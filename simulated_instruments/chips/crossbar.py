@@ -249,9 +249,7 @@ class CrossbarMacro:
     def _check(self, cells: Cells | None, codes: Codes | int, width: float) -> None:
         self._check_cells(cells)
         if isinstance(codes, np.ndarray) and codes.shape != (self._count(cells),):
-            raise ValueError(
-                f"expected one code for each of {self._count(cells)} cells, got shape {codes.shape}"
-            )
+            raise ValueError(f"expected one code for each of {self._count(cells)} cells, got shape {codes.shape}")
         if not isinstance(codes, np.ndarray) and not 0 <= codes <= self.dac.top:
             raise ValueError(f"code {codes} is outside the DAC's range of 0 to {self.dac.top}")
         if not width > 0:

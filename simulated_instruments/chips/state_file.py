@@ -44,9 +44,7 @@ class ChipRecord:
     def restore(self, path: Path, state: Mapping[str, NDArray[Any]]) -> None:
         """Write the recorded arrays into `state`. Raises ChipFileError where they are not the same ones."""
         for name in self.state.keys() ^ state.keys():
-            raise ChipFileError(
-                f"{path}: state {name!r} is {'not known' if name in self.state else 'missing'}"
-            )
+            raise ChipFileError(f"{path}: state {name!r} is {'not known' if name in self.state else 'missing'}")
         for name, array in state.items():
             recorded = self.state[name]
             if recorded.shape != array.shape or recorded.dtype != array.dtype:

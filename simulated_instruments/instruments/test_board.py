@@ -50,7 +50,12 @@ class TestBoardFirmware:
         self._reset()
         self.scpi = Instrument(
             identity=("labctl", "TB-512", chip.serial, FIRMWARE),
-            commands=[*self._chip_commands(), *self._setting_commands(), *self._work_commands(), *self._time_commands()],
+            commands=[
+                *self._chip_commands(),
+                *self._setting_commands(),
+                *self._work_commands(),
+                *self._time_commands(),
+            ],
             on_reset=self._reset,
             self_test=self._self_test,
         )
@@ -95,7 +100,9 @@ class TestBoardFirmware:
         ranges = Numeric(unit="A", minimum=0.0, maximum=self.chip.ranges[-1], default=self.chip.ranges[2])
         return [
             setting("OUTPut[:STATe]", Boolean(), self, "output"),
-            setting("SENSe:VOLTage", Numeric(unit="V", minimum=low, maximum=high, default=0.2), self.chip, "read_voltage"),
+            setting(
+                "SENSe:VOLTage", Numeric(unit="V", minimum=low, maximum=high, default=0.2), self.chip, "read_voltage"
+            ),
             setting("SENSe:CURRent:RANGe", ranges, self, "current_range"),
             Command("SENSe:TEMPerature", query=lambda: self.chip.temperature),
             Command("OUTPut:SAFE", set=self._safe),
@@ -180,7 +187,7 @@ class TestBoardFirmware:
         total = self.chip.rows * self.chip.cols
         if len(mask) != (total + 7) // 8:
             raise ScpiError(-161, f"a mask of {total} cells has {(total + 7) // 8} bytes")
-        return np.flatnonzero(np.unpackbits(mask, count=total)).astype(np.uint32), codes
+        return np.flatnonzero(np.unpackbits(mask, count=total).view(np.bool_)).astype(np.uint32), codes
 
     def _checked_cells(self, cells: NDArray[Any]) -> Cells:
         """Cells in native order and aligned. Raises ScpiError unless strictly increasing and on the array."""
@@ -191,9 +198,7 @@ class TestBoardFirmware:
             raise ScpiError(-222, f"cell {native[-1]} is not on the array")
         return native
 
-    def _checked_batch(
-        self, operation: str, cells: Cells | None, codes: NDArray[Any]
-    ) -> tuple[Cells | None, Codes]:
+    def _checked_batch(self, operation: str, cells: Cells | None, codes: NDArray[Any]) -> tuple[Cells | None, Codes]:
         native: Codes = np.require(codes, np.uint16, "A")
         if len(native) != self._count(cells):
             raise ScpiError(-161, f"{len(native)} amplitudes for {self._count(cells)} cells")
@@ -227,7 +232,8 @@ class TestBoardFirmware:
         if (rows, cols) == (chip.rows, chip.cols):
             return self._read(None, repeats)
         first = np.arange(row, row + rows, dtype=np.uint32)[:, np.newaxis] * np.uint32(chip.cols)
-        return self._read((first + np.arange(col, col + cols, dtype=np.uint32)).ravel(), repeats)
+        where: Cells = (first + np.arange(col, col + cols, dtype=np.uint32)).astype(np.uint32).ravel()
+        return self._read(where, repeats)
 
     def _read(self, cells: Cells | None, repeats: int) -> Codes:
         if self._count(cells) * repeats > _MAX_READINGS:
@@ -256,7 +262,9 @@ class TestBoardFirmware:
         return [
             Command("SYSTem:TIME", query=self.clock.now),
             Command("SYSTem:TIME:VIRTual", query=lambda: self.clock.virtual),
-            Command("SYSTem:TIME:ADVance", set=self._advance, parameters=(Numeric(unit="S", minimum=0.0, maximum=1e9),)),
+            Command(
+                "SYSTem:TIME:ADVance", set=self._advance, parameters=(Numeric(unit="S", minimum=0.0, maximum=1e9),)
+            ),
         ]
 
     def _advance(self, seconds: float) -> None:

@@ -41,9 +41,7 @@ class Command:
                 raise ValueError(f"{self.header!r}: only the last parameter can be repeated")
             optional = [parameter.optional for parameter in parameters]
             if optional != sorted(optional):
-                raise ValueError(
-                    f"{self.header!r}: a parameter that must be sent stands behind an optional one"
-                )
+                raise ValueError(f"{self.header!r}: a parameter that must be sent stands behind an optional one")
 
 
 def convert(parameters: Sequence[Parameter], elements: Sequence[Element], settings: Format) -> list[Any]:
@@ -56,9 +54,7 @@ def convert(parameters: Sequence[Parameter], elements: Sequence[Element], settin
         if not (parameters and parameters[-1].repeat):
             raise ScpiError(-108)
         parameters = [*parameters, *[parameters[-1]] * -missing]
-    return [
-        parameter.convert(element, settings) for parameter, element in zip(parameters, elements, strict=False)
-    ]
+    return [parameter.convert(element, settings) for parameter, element in zip(parameters, elements, strict=False)]
 
 
 def setting(header: str, parameter: Parameter, owner: object, attribute: str) -> Command:
@@ -80,7 +76,5 @@ def setting(header: str, parameter: Parameter, owner: object, attribute: str) ->
             raise ScpiError(-224, bound)
         return value
 
-    bounds = (
-        (Keyword("MINimum", "MAXimum", "DEFault", optional=True),) if isinstance(parameter, Numeric) else ()
-    )
+    bounds = (Keyword("MINimum", "MAXimum", "DEFault", optional=True),) if isinstance(parameter, Numeric) else ()
     return Command(header, set=store, query=recall, parameters=(parameter,), query_parameters=bounds)

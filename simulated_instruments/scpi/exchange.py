@@ -224,9 +224,7 @@ class Exchange:
     def _perform(self, unit: Unit) -> None:
         command, suffixes, self._path = self._instrument.tree.resolve(self._path, unit.header)
         if unit.is_query and command.query is not None:
-            self._answer(
-                command.query, (*suffixes, *self._arguments(command.query_parameters, unit)), command
-            )
+            self._answer(command.query, (*suffixes, *self._arguments(command.query_parameters, unit)), command)
         elif not unit.is_query and command.set is not None:
             command.set(*suffixes, *self._arguments(command.parameters, unit))
         else:

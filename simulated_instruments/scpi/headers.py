@@ -135,9 +135,7 @@ def _child(parent: _TreeNode[Leaf], pattern: PatternNode, whole: str) -> _TreeNo
     return child
 
 
-def _assembler(
-    nodes: tuple[PatternNode, ...], kept: tuple[int, ...]
-) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
+def _assembler(nodes: tuple[PatternNode, ...], kept: tuple[int, ...]) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
     """A function from the suffixes of the nodes that were sent to those the pattern declares."""
     slots = [
         (kept.index(index) if index in kept else None, node.default_suffix)

@@ -156,9 +156,7 @@ def _element(data: Buffer, position: int, stop: int) -> tuple[Element, int]:
         if found is None:
             raise ScpiError(-171)
         return Element(Kind.EXPRESSION, found[0][1:-1].decode("latin-1")), found.end()
-    raise (
-        ScpiError(-102, f"no data begins with {chr(first)}") if first in _LEGAL else _invalid_character(first)
-    )
+    raise (ScpiError(-102, f"no data begins with {chr(first)}") if first in _LEGAL else _invalid_character(first))
 
 
 def _number(data: Buffer, position: int, stop: int) -> tuple[Element, int]:
@@ -183,9 +181,7 @@ def _number(data: Buffer, position: int, stop: int) -> tuple[Element, int]:
 
 def _check_number_end(data: Buffer, position: int, stop: int) -> None:
     """`1.2.3` and `#B12` are numbers gone wrong, not numbers with something behind them."""
-    if position < stop and (
-        data[position] in _DIGITS or data[position] in _LETTERS or data[position] in b"+-._"
-    ):
+    if position < stop and (data[position] in _DIGITS or data[position] in _LETTERS or data[position] in b"+-._"):
         raise ScpiError(-121, chr(data[position]))
 
 

@@ -55,9 +55,7 @@ def serve(path: Path | None, *, host: str = "127.0.0.1", port: int | None = None
             try:
                 server.start()
             except (OSError, OverflowError) as problem:
-                raise HostingError(
-                    f"cannot serve {entry.name!r} on {host} port {wanted}: {problem}"
-                ) from None
+                raise HostingError(f"cannot serve {entry.name!r} on {host} port {wanted}: {problem}") from None
             opened.callback(server.close)
             bound.append(Bound(entry.name, server.resource_name))
         return Service(tuple(bound), opened.pop_all())

@@ -43,9 +43,7 @@ class LabctlVisaLibrary(highlevel.VisaLibraryBase):
 
     @staticmethod
     def get_debug_info() -> DebugInfo:
-        return {
-            "Simulated instruments": "of a bench file, as in 'bench.toml@labctl', or the default, '@labctl'"
-        }
+        return {"Simulated instruments": "of a bench file, as in 'bench.toml@labctl', or the default, '@labctl'"}
 
     def _init(self) -> None:
         self._numbers = itertools.count(1)
@@ -196,15 +194,11 @@ class LabctlVisaLibrary(highlevel.VisaLibraryBase):
         opened.enable_events()
         return self.handle_return_value(session, StatusCode.success)
 
-    def disable_event(
-        self, session: VISASession, event_type: EventType, mechanism: EventMechanism
-    ) -> StatusCode:
+    def disable_event(self, session: VISASession, event_type: EventType, mechanism: EventMechanism) -> StatusCode:
         self._session(session).events_enabled = False
         return self.handle_return_value(session, StatusCode.success)
 
-    def discard_events(
-        self, session: VISASession, event_type: EventType, mechanism: EventMechanism
-    ) -> StatusCode:
+    def discard_events(self, session: VISASession, event_type: EventType, mechanism: EventMechanism) -> StatusCode:
         self._session(session).take_service_request()
         return self.handle_return_value(session, StatusCode.success)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from labctl.data.targets.mnist_network import SHIPPED, accuracy_of, read_mnist, shipped_network
 
 from labctl.array import Geometry
+from labctl.data.targets.mnist_network import SHIPPED, accuracy_of, read_mnist, shipped_network
 from labctl.errors import UsageError
 from labctl.targets import DEFAULT_MAPPING, WeightMapping, default_target, load_target, place
 
@@ -75,9 +75,7 @@ def test_an_accuracy_needs_every_conductance():
 
 
 def test_a_missing_data_set_is_one_line_that_says_where_to_get_it(tmp_path):
-    with pytest.raises(
-        UsageError, match=r"t10k-images-idx3-ubyte\.gz is missing: get MNIST .* from yann\.lecun\.com"
-    ):
+    with pytest.raises(UsageError, match=r"t10k-images-idx3-ubyte\.gz is missing: get MNIST .* from yann\.lecun\.com"):
         read_mnist(tmp_path, "test")
 
 

@@ -47,7 +47,9 @@ def install_package(document: Path, folder: Path) -> None:
     project = tomllib.loads(fences(document, "toml")[0])["project"]
     information = folder / f"{project['name']}-{project['version']}.dist-info"
     information.mkdir()
-    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    (information / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
     lines = []
     for group, points in project["entry-points"].items():
         lines += [f"[{group}]", *(f"{name} = {target}" for name, target in points.items())]
@@ -77,7 +79,9 @@ def test_the_board_answers_as_its_command_set_shows(tmp_path: Path) -> None:
 
 def test_the_bench_file_of_its_document_is_one(tmp_path: Path) -> None:
     text = "\n".join(fences(DOCS / "bench-file.md", "toml"))
-    (tmp_path / "bench.toml").write_text(text.replace('visa_library = "@py" ', 'visa_library = "@labctl"'), encoding="utf-8")
+    (tmp_path / "bench.toml").write_text(
+        text.replace('visa_library = "@py" ', 'visa_library = "@labctl"'), encoding="utf-8"
+    )
     done = run_python("from labctl.cli import main; main(['bench', 'check', 'bench.toml'])", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "chip R40-0001, 512 x 512" in done.stdout

@@ -109,7 +109,9 @@ def test_the_same_chip_gives_the_same_run_in_process_and_over_tcp_pulse_for_puls
     first, second = (package.open_run(each.path) for each in runs)
     with first, second:
         for column in ("cell", "amplitude", "reading", "time"):
-            assert np.array_equal(first["events"][column].values, second["events"][column].values, equal_nan=True), column
+            assert np.array_equal(first["events"][column].values, second["events"][column].values, equal_nan=True), (
+                column
+            )
         for name in first["maps"].data_vars:
             assert np.array_equal(first["maps"][name].values, second["maps"][name].values, equal_nan=True), name
     assert runs[0].summary == runs[1].summary
@@ -132,8 +134,8 @@ def test_settings_that_do_not_fit_are_refused_before_a_run_file_is_made(tmp_path
             package.run("write_verify", array, target=target(), tolerence="1 uS")
         with pytest.raises(SettingsError, match=r"\$.tolerance: '1 V' is not in S"):
             package.run("write_verify", array, target=target(), tolerance="1 V")
+        ramp = {"start": 2, "stop": 1, "step": 0.1, "width": 1e-7, "gate": 2}
         with pytest.raises(SettingsError, match=r"\$.set: .*stop .* must not be below start"):
-            ramp = {"start": 2, "stop": 1, "step": 0.1, "width": 1e-7, "gate": 2}
             package.run("write_verify", array, target=target(), set=ramp)
     assert not (tmp_path / "runs").exists()
 
@@ -303,7 +305,16 @@ def test_a_busy_board_is_exit_code_3_and_says_who_has_it(tmp_path: Path, target_
 def test_json_holds_what_scripts_need(tmp_path: Path, target_file: Path) -> None:
     bench = write_bench(tmp_path, rows=48, cols=48)
     found = result_of(labctl(*program(target_file, bench, "--json", "-q"), cwd=tmp_path))
-    wanted = {"run", "cells", "outcomes", "fraction_in_window", "pulses", "pulses_per_cell", "rms_error_siemens", "elapsed_s"}
+    wanted = {
+        "run",
+        "cells",
+        "outcomes",
+        "fraction_in_window",
+        "pulses",
+        "pulses_per_cell",
+        "rms_error_siemens",
+        "elapsed_s",
+    }
     assert wanted <= set(found)
     assert set(found["pulses_per_cell"]) == {"mean", "median", "p99"}
     assert found["cells"] == 48 * 48 == sum(found["outcomes"].values())
@@ -338,5 +349,3 @@ def test_a_third_party_pyvisa_program_drives_the_board_through_pyvisa_library(tm
     size, median, framework = reading.split()
     assert (size, framework) == ("1024", "False")
     assert int(median) > 1500
-
-

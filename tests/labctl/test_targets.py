@@ -26,9 +26,7 @@ def matrices(numbers):
 
 
 microsiemens = matrices(st.floats(0, 200))
-weights = matrices(st.floats(-1e3, 1e3, allow_subnormal=False)).filter(
-    lambda found: np.abs(found).max() > 1e-3
-)
+weights = matrices(st.floats(-1e3, 1e3, allow_subnormal=False)).filter(lambda found: np.abs(found).max() > 1e-3)
 mappings = st.builds(
     lambda kind, low, span: WeightMapping(kind, low, low + span),
     st.sampled_from(["single", "differential"]),
@@ -119,9 +117,7 @@ def test_an_entry_of_an_npz_may_say_the_unit(tmp_path):
 def test_packed_hdf5_codes_are_unpacked(tmp_path):
     with h5py.File(tmp_path / "codes.h5", "w") as root:
         root["g"] = np.array([[0, 10], [20, 30]], "u2")
-        root["g"].attrs.update(
-            {"scale_factor": 1e-8, "add_offset": 1e-6, "_FillValue": np.uint16(65535), "units": "S"}
-        )
+        root["g"].attrs.update({"scale_factor": 1e-8, "add_offset": 1e-6, "_FillValue": np.uint16(65535), "units": "S"})
     expected = [[1e-6, 1.1e-6], [1.2e-6, 1.3e-6]]
     np.testing.assert_allclose(load_target(tmp_path / "codes.h5").conductance, expected, rtol=1e-6)
 
@@ -443,9 +439,7 @@ def test_a_placed_target_lands_on_its_rows_and_columns(rows, cols, data):
     [((5, 6), (0, 0)), ((4, 7), (0, 0)), ((4, 6), (0, 1)), ((2, 2), (3, 0)), ((1, 1), (-1, 0))],
 )
 def test_a_target_that_does_not_fit_is_refused_with_both_sizes(shape, at):
-    sentence = (
-        f"big: {shape[0]} x {shape[1]} cells from row {at[0]}, column {at[1]} do not fit an array of 4 x 6"
-    )
+    sentence = f"big: {shape[0]} x {shape[1]} cells from row {at[0]}, column {at[1]} do not fit an array of 4 x 6"
     with pytest.raises(TargetError) as caught:
         place(Target(np.ones(shape), "big"), SMALL, within=(0, 2), at=at)
     assert str(caught.value) == sentence

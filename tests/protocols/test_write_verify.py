@@ -211,7 +211,11 @@ def test_stopping_half_way_keeps_what_is_known_and_marks_the_rest_unfinished() -
         ({"target": np.full((1, 16), np.nan)}, TargetError, r"row 0, column 0 is not a finite conductance"),
         ({"target": np.full((1, 16), -1e-6)}, TargetError, r"row 0, column 0 is negative"),
         ({"target": np.full((1, 16), 1e-3)}, TargetError, r"is above what the board can read, 79.\d+ uS"),
-        ({"target": np.full((1, 16), 20.002e-6), "tolerance": 1e-9}, SettingsError, r"\$.tolerance: narrower than one step of the converter"),
+        (
+            {"target": np.full((1, 16), 20.002e-6), "tolerance": 1e-9},
+            SettingsError,
+            r"\$.tolerance: narrower than one step of the converter",
+        ),
         ({"cells": np.ones((4, 4), bool)}, TargetError, r"\$.cells: has shape \(4, 4\)"),
     ],
 )

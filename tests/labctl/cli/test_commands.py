@@ -60,18 +60,38 @@ GOOD = np.full((32, 32), 20.0)
         (["target.npy", "--unit", "uS", "--tolerance", "1V"], 2, r"'1V' is not in S: write it like '1 uS'"),
         (["target.npy", "--unit", "uS", "--tolerance", "-1uS"], 2, r"a tolerance must be more than 0 S"),
         (["target.npy", "--unit", "uS", "--reverify", "soon"], 2, r"'soon' is not a quantity"),
-        (["target.npy", "--unit", "uS", "--reverify", "2s,1s"], 2, r"reverify must be delays in s that do not decrease"),
+        (
+            ["target.npy", "--unit", "uS", "--reverify", "2s,1s"],
+            2,
+            r"reverify must be delays in s that do not decrease",
+        ),
         (["target.npy", "--unit", "uS", "--max-pulses", "0"], 2, r"max_pulses must be 1 to 30000"),
         (["target.npy", "--unit", "uS", "--set", "set.stop"], 2, r"write NAME=VALUE"),
         (["target.npy", "--unit", "uS", "--set", "set.stopp=2V"], 2, r"\$.set: .*unknown field `stopp`"),
         (["target.npy", "--unit", "uS", "--set", "nothing.stop=2V"], 2, r"no table of settings called 'nothing'"),
-        (["target.npy", "--unit", "uS", "--set", "reset.stop=9V"], 2, r"\$.reset: 1.4 to 9 V does not fit the board's 0 V to 5 V"),
-        (["target.npy", "--unit", "uS", "--set", "reset.stop=4.5V"], 4, r"RESET pulse of 4.5 V is above the instrument's"),
+        (
+            ["target.npy", "--unit", "uS", "--set", "reset.stop=9V"],
+            2,
+            r"\$.reset: 1.4 to 9 V does not fit the board's 0 V to 5 V",
+        ),
+        (
+            ["target.npy", "--unit", "uS", "--set", "reset.stop=4.5V"],
+            4,
+            r"RESET pulse of 4.5 V is above the instrument's",
+        ),
         (["target.npy", "--unit", "uS", "--array", "left"], 2, r"\$.arrays: no array called 'left'; there are: main"),
         (["target.npy", "--unit", "uS", "--bench", "absent.toml"], 2, r"absent.toml: cannot be read as a bench file"),
-        (["target.npy", "--unit", "uS", "--bench", "limited.toml"], 4, r"SET pulse of 2.5 V is above the bench's max_set_voltage of 2 V"),
+        (
+            ["target.npy", "--unit", "uS", "--bench", "limited.toml"],
+            4,
+            r"SET pulse of 2.5 V is above the bench's max_set_voltage of 2 V",
+        ),
         (["target.npy", "--unit", "uS", "--exclude", "target.npy"], 2, r"must be booleans of shape \(32, 32\)"),
-        (["target.npy", "--unit", "uS", "--no-form"], 1, r"all 1024 cells read below 500 nS: the array has not been formed"),
+        (
+            ["target.npy", "--unit", "uS", "--no-form"],
+            1,
+            r"all 1024 cells read below 500 nS: the array has not been formed",
+        ),
         (["target.npy", "--mapping", "differential", "--g-min", "9uS", "--g-max", "3uS"], 2, r"g_min < g_max"),
     ],
 )
@@ -174,9 +194,8 @@ def test_a_run_can_be_shown_plotted_and_is_told_apart_from_other_files(
     assert refused(capsys, "plot", "absent.h5")[0] == 1
 
 
-def test_bench_init_writes_a_file_that_works_and_never_overwrites(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("here")
+def test_bench_init_writes_a_file_that_works_and_never_overwrites(capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(["bench", "init", "mine.toml", "--chip", "T-3"]) == 0
     assert _run(["bench", "check", "mine.toml"]) == 0
     assert "chip T-3, 512 x 512 1T1R RRAM" in capsys.readouterr().out
@@ -185,8 +204,9 @@ def test_bench_init_writes_a_file_that_works_and_never_overwrites(
     assert "exists already" in said
 
 
+@pytest.mark.usefixtures("here")
 def test_bench_show_says_where_each_value_comes_from(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LABCTL_OPERATOR", "Grace")
     assert _run(["bench", "show", "--json"]) == 0
@@ -222,7 +242,9 @@ def test_on_a_terminal_progress_is_a_live_bar_that_leaves_no_trace(here: Path) -
     write_bench(here, simulated='clock = "real"')
     child, terminal = pty.fork()
     if child == 0:
-        os.execv(sys.executable, [sys.executable, "-m", "labctl", "program-array", "target.npy", "--unit", "uS", "--no-plot"])
+        os.execv(
+            sys.executable, [sys.executable, "-m", "labctl", "program-array", "target.npy", "--unit", "uS", "--no-plot"]
+        )
     shown = b""
     while True:
         try:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
+
 from labctl.simulated_instruments.cells.arena import Arena
 from labctl.simulated_instruments.cells.hashing import NoiseKey, hash_bits, standard_normal, uniform
-from scipy import stats
 
 KEY = NoiseKey.of("serial", "effect")
 SIGMAS = 5.0  # of sampling error allowed; each statistic below has a known standard error

@@ -6,6 +6,7 @@ import dataclasses
 from importlib.resources import files
 
 import pytest
+
 from labctl.simulated_instruments.cells.parameters import ParameterError, parameters_digest
 from labctl.simulated_instruments.cells.rram_parameters import RramParameters
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
+
 from labctl.simulated_instruments.cells.arena import Arena
 from labctl.simulated_instruments.cells.model import Operation, Pulse, select
 from labctl.simulated_instruments.cells.rram import RramCells
 from labctl.simulated_instruments.cells.rram_parameters import RramParameters
-from scipy import stats
 
 COUNT = 32_768
 SIGMAS = 5.0  # of sampling error allowed
@@ -86,9 +87,7 @@ class TestForming:
         assert conductance.std() == pytest.approx(1.84e-6, rel=SIGMAS / np.sqrt(COUNT) + 0.01)
 
     def test_the_gate_scales_the_formed_conductance(self):
-        low, high = (
-            np.median(pulse(fresh(), Operation.FORM, FORMING, gate=gate).conductance) for gate in (1.2, 1.6)
-        )
+        low, high = (np.median(pulse(fresh(), Operation.FORM, FORMING, gate=gate).conductance) for gate in (1.2, 1.6))
         assert high / low == pytest.approx((1.1 / 0.7) ** P.gate_exponent, rel=0.01)
 
     def test_a_closed_gate_forms_nothing(self):
@@ -133,9 +132,7 @@ class TestSwitching:
         cells = pulse(formed(strong), Operation.RESET, 5.0, width=1e-5)
         pulse(cells, Operation.SET, 5.0, width=1e-5, gate=gate)
         ceiling = P.compliance_conductance * ((gate - 0.5) / 0.7) ** P.gate_exponent
-        assert_lognormal(
-            cells.conductance, ceiling, np.hypot(P.compliance_device_spread, P.compliance_cycle_spread)
-        )
+        assert_lognormal(cells.conductance, ceiling, np.hypot(P.compliance_device_spread, P.compliance_cycle_spread))
 
     def test_a_closed_gate_changes_nothing_to_speak_of(self):
         cells = formed()
@@ -167,9 +164,7 @@ class TestSwitching:
         """Cells differ, so verify is needed: any single SET leaves most of them 1 uS off any target."""
         for voltage in (1.4, 1.6, 1.8, 2.0):
             conductance = pulse(formed(), Operation.SET, voltage).conductance
-            inside = [
-                np.mean(np.abs(conductance - target) < 1e-6) for target in np.arange(14e-6, 40e-6, 1e-6)
-            ]
+            inside = [np.mean(np.abs(conductance - target) < 1e-6) for target in np.arange(14e-6, 40e-6, 1e-6)]
             assert max(inside) < 0.2
 
     @given(
@@ -190,9 +185,7 @@ class TestSwitching:
             pulse(cells, operation, voltage, width, gate)
         assert np.all(cells.conductance > 0)
         farthest = 6 * (P.compliance_device_spread + P.compliance_cycle_spread)
-        assert np.all(
-            cells.conductance <= max(P.stuck_high_conductance, P.compliance_limit * np.exp(farthest))
-        )
+        assert np.all(cells.conductance <= max(P.stuck_high_conductance, P.compliance_limit * np.exp(farthest)))
 
 
 class TestDefects:

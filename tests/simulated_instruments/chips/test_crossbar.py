@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from labctl.simulated_instruments.chips.crossbar import CrossbarMacro
 
 FORM, SET, RESET = 1, 2, 3

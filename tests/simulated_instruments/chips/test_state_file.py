@@ -7,6 +7,7 @@ import dataclasses
 import h5py
 import numpy as np
 import pytest
+
 from labctl.simulated_instruments.cells.rram_parameters import RramParameters
 from labctl.simulated_instruments.chips.crossbar import CrossbarMacro
 from labctl.simulated_instruments.chips.state_file import ChipFileError

@@ -78,9 +78,7 @@ def make_instrument(board: Board, **limits: int) -> Instrument:
             Command("OPTional", set=board.record, parameters=(Numeric(), Numeric(optional=True))),
             Command("DATA:BYTes", set=board.record, parameters=(Block(),)),
             Command("DATA:CODes", set=board.record, parameters=(Numeric(), Block(dtype=np.uint16))),
-            Command(
-                "KEEP", set=lambda codes: board.record(codes[1:].view(np.uint16)[::2]), parameters=(Block(),)
-            ),
+            Command("KEEP", set=lambda codes: board.record(codes[1:].view(np.uint16)[::2]), parameters=(Block(),)),
             Command("FORGet", set=lambda _: None, parameters=(Block(),)),
             Command("ANSWer", query=lambda: board.answer),
             Command("ECHO", query=quoted, query_parameters=(Text(max_length=70000),)),

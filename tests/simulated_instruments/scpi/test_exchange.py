@@ -265,13 +265,9 @@ pieces = st.sampled_from(
 )
 
 
-@given(
-    st.one_of(st.binary(max_size=80), st.lists(pieces, max_size=12).map(b"".join)), st.data(), st.booleans()
-)
+@given(st.one_of(st.binary(max_size=80), st.lists(pieces, max_size=12).map(b"".join)), st.data(), st.booleans())
 @settings(max_examples=300)
-def test_how_the_input_is_cut_makes_no_difference(
-    stream: bytes, data: st.DataObject, as_stream: bool
-) -> None:
+def test_how_the_input_is_cut_makes_no_difference(stream: bytes, data: st.DataObject, as_stream: bool) -> None:
     places = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
     fragments = [stream[a:b] for a, b in zip([0, *places], [*places, len(stream)], strict=True)]
     outcomes = []

@@ -89,9 +89,7 @@ def test_ascii_arrays_go_row_by_row_and_name_what_is_no_number() -> None:
 @pytest.mark.parametrize("swapped", [False, True])
 @pytest.mark.parametrize("dtype", ["<u2", ">u2", "u1", "<i4", "?", "<f4", ">f8"])
 @pytest.mark.parametrize("kind", [ArrayFormat.REAL_32, ArrayFormat.REAL_64])
-def test_blocks_have_the_byte_order_and_the_width_that_are_set(
-    kind: ArrayFormat, dtype: str, swapped: bool
-) -> None:
+def test_blocks_have_the_byte_order_and_the_width_that_are_set(kind: ArrayFormat, dtype: str, swapped: bool) -> None:
     array = np.array([[0, 1], [2, 100]]).astype(dtype)
     expected = np.dtype(dtype)
     if expected.kind == "f":
@@ -119,9 +117,7 @@ def test_an_answer_that_is_refused_leaves_nothing_behind() -> None:
 
 
 def test_not_a_number_is_the_standards_in_blocks_too() -> None:
-    payload = decode(
-        wire(np.array([1, np.nan, -np.inf], np.float32), Format(ArrayFormat.REAL_32, swapped=True))
-    )
+    payload = decode(wire(np.array([1, np.nan, -np.inf], np.float32), Format(ArrayFormat.REAL_32, swapped=True)))
     assert np.frombuffer(payload, "<f4").tolist() == np.float32([1, 9.91e37, -9.9e37]).tolist()
 
 

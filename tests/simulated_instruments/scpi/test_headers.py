@@ -74,9 +74,7 @@ def test_a_path_leads_on_from_the_parent_of_the_last_header() -> None:
         tree.resolve(common.path, "OUTP")
 
 
-@pytest.mark.parametrize(
-    "pattern", ["", "pulse", "[:SOURce]", "PULSe<1>", "[:SOURce:PULSe", "PULSe?", "PULSe::X"]
-)
+@pytest.mark.parametrize("pattern", ["", "pulse", "[:SOURce]", "PULSe<1>", "[:SOURce:PULSe", "PULSe?", "PULSe::X"])
 def test_a_malformed_pattern_is_refused_when_it_is_declared(pattern: str) -> None:
     with pytest.raises(ValueError, match=r"pattern|must be sent"):
         make_tree(pattern)

@@ -30,9 +30,7 @@ def breach_of(message: bytes) -> int | None:
 
 
 def test_a_message_is_units_of_header_and_data() -> None:
-    assert [
-        (unit.header, unit.is_query, len(unit.elements)) for unit in parse(b" *CLS;:A:B? 1 , 2\t;c;; ")
-    ] == [
+    assert [(unit.header, unit.is_query, len(unit.elements)) for unit in parse(b" *CLS;:A:B? 1 , 2\t;c;; ")] == [
         ("*CLS", False, 0),
         (":A:B", True, 2),
         ("c", False, 0),

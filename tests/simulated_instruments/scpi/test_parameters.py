@@ -130,9 +130,7 @@ def test_infinities_are_numbers_only_where_they_mean_something() -> None:
     assert refusal(numeric, "NINF") == -222
 
 
-@pytest.mark.parametrize(
-    ("data", "expected"), [("ON", True), ("off", False), ("1", True), ("0", False), ("2.6", True)]
-)
+@pytest.mark.parametrize(("data", "expected"), [("ON", True), ("off", False), ("1", True), ("0", False), ("2.6", True)])
 def test_booleans_are_words_or_numbers(data: str, expected: bool) -> None:
     assert convert(Boolean(), data) is expected
 
@@ -150,9 +148,7 @@ def test_channel_lists_keep_their_order_and_count_either_way() -> None:
 @given(st.lists(st.integers(0, 65535), max_size=50), st.booleans())
 def test_blocks_are_read_only_views_in_the_byte_order_that_is_set(codes: list[int], swapped: bool) -> None:
     wire = np.array(codes, "<u2" if swapped else ">u2").tobytes()
-    array = convert(
-        Block(dtype=np.uint16), f"#3{len(wire):03d}" + wire.decode("latin-1"), Format(swapped=swapped)
-    )
+    array = convert(Block(dtype=np.uint16), f"#3{len(wire):03d}" + wire.decode("latin-1"), Format(swapped=swapped))
     assert isinstance(array, np.ndarray)
     assert array.tolist() == codes
     assert not array.flags.writeable

@@ -103,9 +103,7 @@ def test_rst_resets_settings_and_nothing_of_the_status(client, board) -> None:
 
 
 @pytest.mark.parametrize(("node", "bit"), [("OPER", 128), ("QUES", 8)])
-def test_conditions_reach_the_status_byte_through_filters_and_enables(
-    client, instrument, node: str, bit: int
-) -> None:
+def test_conditions_reach_the_status_byte_through_filters_and_enables(client, instrument, node: str, bit: int) -> None:
     register = instrument.status.operation if node == "OPER" else instrument.status.questionable
     client.send(f"STAT:{node}:ENAB 2;NTR 4")
     register.change(2 | 4, True)
@@ -126,9 +124,7 @@ masks = st.integers(0, 0x7FFF)
 
 
 @given(masks, masks, masks, masks)
-def test_an_event_is_a_change_that_a_filter_lets_through(
-    before: int, after: int, rising: int, falling: int
-) -> None:
+def test_an_event_is_a_change_that_a_filter_lets_through(before: int, after: int, rising: int, falling: int) -> None:
     register = Register()
     register.condition = before
     register.clear_event()

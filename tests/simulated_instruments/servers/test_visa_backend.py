@@ -33,9 +33,7 @@ def toy(manager: pyvisa.ResourceManager):
 
 @pytest.fixture
 def stream(manager: pyvisa.ResourceManager):
-    return manager.open_resource(
-        "TCPIP::127.0.0.1::5025::SOCKET", read_termination="\n", write_termination="\n"
-    )
+    return manager.open_resource("TCPIP::127.0.0.1::5025::SOCKET", read_termination="\n", write_termination="\n")
 
 
 def status_of(call, *arguments) -> StatusCode:
@@ -275,9 +273,7 @@ def test_a_forgotten_resource_manager_saves_its_instruments(bench: Path, tmp_pat
         ("[simulated.board]", r"\$.simulated.board.simulator: expected text"),
     ],
 )
-def test_a_mistake_in_the_bench_file_reaches_the_user_as_a_sentence(
-    tmp_path: Path, text, sentence: str
-) -> None:
+def test_a_mistake_in_the_bench_file_reaches_the_user_as_a_sentence(tmp_path: Path, text, sentence: str) -> None:
     path = tmp_path / "bad.toml"
     if text is not None:
         path.write_text(text)
@@ -312,9 +308,7 @@ toy.write("LEV 2.5")
 """
 
 
-def test_a_program_that_knows_only_pyvisa_talks_to_it_unchanged(
-    bench: Path, plugin: Path, tmp_path: Path
-) -> None:
+def test_a_program_that_knows_only_pyvisa_talks_to_it_unchanged(bench: Path, plugin: Path, tmp_path: Path) -> None:
     """It closes nothing, so the state is saved as the interpreter exits."""
     environment = os.environ | {"PYVISA_LIBRARY": f"{bench}@labctl", "PYTHONPATH": str(plugin)}
     result = subprocess.run(
