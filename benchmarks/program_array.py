@@ -10,7 +10,6 @@ recorded run against `labctl sim serve` in another process, `in process` the sam
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import re
@@ -20,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pyvisa
+from benches import served, write_bench
 from direct import DirectArray
 
 import labctl
@@ -38,30 +37,13 @@ from labctl.targets import default_target
 SERIAL = "R40-0001"
 QUERIES = 3000
 
-BENCH = """
-[instruments.board]
-driver = "test_board"
-resource_name = "{resource}"
-visa_library = "{library}"
-rows = {rows}
-cols = {rows}
-[arrays.main]
-instrument = "board"
-[simulated.board]
-simulator = "test_board"
-resource_name = "{resource}"
-chip = "{serial}"
-rows = {rows}
-cols = {rows}
-"""
-
 MEMORY = """
-import resource, sys, labctl
+import re, sys, labctl
 sys.path.insert(0, {folder!r})
 from program_array import target_for
 with labctl.load_bench({bench!r}) as bench, bench.array() as array:
     labctl.run("write_verify", array, target=target_for({rows}), out={out!r}, max_pulses={pulses})
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024)
 """
 
 
@@ -70,25 +52,6 @@ def target_for(rows: int) -> np.ndarray:
     layer = default_target().conductance
     times = -(-rows // len(layer))
     return np.tile(layer, (times, times))[:rows, :rows]
-
-
-def bench_file(folder: Path, rows: int, resource: str, library: str) -> Path:
-    path = folder / f"bench-{rows}-{library.strip('@')}.toml"
-    path.write_text(BENCH.format(resource=resource, library=library, rows=rows, serial=SERIAL))
-    return path
-
-
-@contextlib.contextmanager
-def served(folder: Path, rows: int) -> Iterator[Path]:
-    """A bench file whose board is served by another process."""
-    described = bench_file(folder, rows, "TCPIP0::127.0.0.1::5025::SOCKET", "@labctl")
-    command = [sys.executable, "-m", "labctl", "sim", "serve", str(described), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as server:
-        try:
-            resource = re.search(r"TCPIP0::\S+", server.stdout.readline())[0]
-            yield bench_file(folder, rows, resource, "@py")
-        finally:
-            server.terminate()
 
 
 def recorded_run(bench: Path, rows: int, folder: Path) -> dict[str, Any]:
@@ -160,11 +123,11 @@ def peak_memory(bench: Path, rows: int, folder: Path, pulses: int) -> int:
 def measure(rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        inside = bench_file(folder, 512, "TCPIP0::127.0.0.1::5025::SOCKET", "@labctl")
+        inside = write_bench(folder, rows=512, cols=512, chip=SERIAL, name="inside.toml")
         found: list[dict[str, float]] = []
         for _ in range(rounds + 1):  # the first warms up
             direct = direct_run(512)
-            with served(folder, 512) as bench:
+            with served(folder, rows=512, cols=512, chip=SERIAL) as (bench, _):
                 tcp = recorded_run(bench, 512, folder)
                 query = seconds_per_query(bench)
             embedded = recorded_run(inside, 512, folder)
@@ -195,7 +158,7 @@ def memory(folder: Path) -> list[dict[str, float]]:
     """Peaks by array size and number of steps; and what each further cell costs, from the smallest array on."""
     table: list[dict[str, float]] = []
     for rows, pulses in ((256, 200), (512, 200), (512, 20), (1024, 200)):
-        with served(folder, rows) as bench:
+        with served(folder, rows=rows, cols=rows, chip=SERIAL) as (bench, _):
             peak = peak_memory(bench, rows, folder, pulses)
         first = table[0] if table else {"peak_bytes": peak, "rows": 0}
         further = (peak - first["peak_bytes"]) / (rows**2 - first["rows"] ** 2)

@@ -1,4 +1,4 @@
-"""Benches for tests: written, served by another process, and driven by the installed command."""
+"""Benches for benchmarks and tests: written, served by another process, and driven by the command."""
 
 from __future__ import annotations
 
