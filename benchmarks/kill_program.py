@@ -13,40 +13,24 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pyvisa
+from benches import served
 
 import labctl
 from labctl.recording import recover
 from labctl.recording.layout import State
 
 ROWS = 12
-
-BENCH = """
-[instruments.board]
-driver = "test_board"
-resource_name = "{resource}"
-visa_library = "{library}"
-rows = 12
-cols = 12
-[arrays.main]
-instrument = "board"
-[simulated.board]
-simulator = "test_board"
-resource_name = "{resource}"
-chip = "KILL-1"
-rows = 12
-cols = 12
-"""
 
 
 def child(folder: Path) -> None:
@@ -63,7 +47,8 @@ def child(folder: Path) -> None:
 class Referee:
     """The chip's pulse counter, asked over a connection of its own."""
 
-    def __init__(self, resource: str) -> None:
+    def __init__(self, bench: Path) -> None:
+        resource = tomllib.loads(bench.read_text())["instruments"]["board"]["resource_name"]
         self._board = pyvisa.ResourceManager("@py").open_resource(
             resource, read_termination="\n", write_termination="\n"
         )
@@ -133,30 +118,20 @@ def child_command(folder: Path) -> list[str]:
 
 def campaign(calls: int, moments: int) -> dict[str, object]:
     findings: Counter[str] = Counter()
+    generator = random.Random(2)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        described = folder / "served.toml"
-        described.write_text(BENCH.format(resource="TCPIP0::127.0.0.1::5025::SOCKET", library="@labctl"))
-        serve = [sys.executable, "-m", "labctl", "sim", "serve", str(described), "--port", "0"]
-        with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
-            try:
-                assert server.stdout is not None
-                found = re.search(r"TCPIP0::\S+", server.stdout.readline())
-                assert found is not None
-                (folder / "bench.toml").write_text(BENCH.format(resource=found[0], library="@py"))
-                referee = Referee(found[0])
-                generator = random.Random(2)
-                for number in range(1, calls + 1):
-                    before = referee.pulses()
-                    said = strike(folder, number)
-                    findings[examine(folder, said, referee.pulses() - before)] += 1
-                for _ in range(moments):
-                    before = referee.pulses()
-                    said = kill_at_random(folder, generator.uniform(0.1, 0.9))
-                    time.sleep(0.05)  # a batch under way is applied to its end
-                    findings[examine(folder, said, referee.pulses() - before)] += 1
-            finally:
-                server.terminate()
+        with served(folder, rows=ROWS, cols=ROWS, chip="KILL-1") as (bench, _):
+            referee = Referee(bench)
+            for number in range(1, calls + 1):
+                before = referee.pulses()
+                said = strike(folder, number)
+                findings[examine(folder, said, referee.pulses() - before)] += 1
+            for _ in range(moments):
+                before = referee.pulses()
+                said = kill_at_random(folder, generator.uniform(0.1, 0.9))
+                time.sleep(0.05)  # a batch under way is applied to its end
+                findings[examine(folder, said, referee.pulses() - before)] += 1
     good = {"readable", "no run"}
     return {
         "struck_at_successive_calls": calls,
