@@ -1,6 +1,6 @@
 """Whole-array programming over TCP: against the chip alone, one query a cell, and the wire's own floor.
 
-    python benchmarks/program_array.py [--rounds 5] [--json]
+    python benchmarks/program_array.py [--rows 512] [--rounds 5] [--json]
 
 Prints medians over rounds, and ratios within each round: the machine's mood cancels in those. `chip` is the sum of the
 chip's own calls for the same pulses and reads; `direct` adds the protocol, without wire or file; `tcp` is the whole
@@ -120,17 +120,17 @@ def peak_memory(bench: Path, rows: int, folder: Path, pulses: int) -> int:
     return int(done.stdout)
 
 
-def measure(rounds: int) -> dict[str, Any]:
+def measure(rows: int, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        inside = write_bench(folder, rows=512, cols=512, chip=SERIAL, name="inside.toml")
+        inside = write_bench(folder, rows=rows, cols=rows, chip=SERIAL, name="inside.toml")
         found: list[dict[str, float]] = []
         for _ in range(rounds + 1):  # the first warms up
-            direct = direct_run(512)
-            with served(folder, rows=512, cols=512, chip=SERIAL) as (bench, _):
-                tcp = recorded_run(bench, 512, folder)
+            direct = direct_run(rows)
+            with served(folder, rows=rows, cols=rows, chip=SERIAL) as (bench, _):
+                tcp = recorded_run(bench, rows, folder)
                 query = seconds_per_query(bench)
-            embedded = recorded_run(inside, 512, folder)
+            embedded = recorded_run(inside, rows, folder)
             pulses = direct["pulses"]
             found.append(
                 {
@@ -151,7 +151,7 @@ def measure(rounds: int) -> dict[str, Any]:
                 }
             )
         medians = {key: statistics.median(each[key] for each in found[1:]) for key in found[0]}
-        return {"rounds": rounds, **medians, "memory": memory(folder)}
+        return {"rows": rows, "rounds": rounds, **medians, "memory": memory(folder)}
 
 
 def memory(folder: Path) -> list[dict[str, float]]:
@@ -168,14 +168,17 @@ def memory(folder: Path) -> list[dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    found = measure(arguments.rounds)
+    found = measure(arguments.rows, arguments.rounds)
     if arguments.json:
         print(json.dumps(found, indent=2))
         return
-    print(f"512 x 512, {found['pulses']:,.0f} pulses; ns a pulse-and-verify, medians of {found['rounds']} rounds")
+    print(
+        f"{found['rows']} x {found['rows']}, {found['pulses']:,.0f} pulses; ns a pulse-and-verify, medians of {found['rounds']} rounds"
+    )
     for name, label in (
         ("chip_ns", "chip's own calls"),
         ("direct_ns", "protocol on the chip, no wire, no file"),
