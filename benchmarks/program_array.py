@@ -177,7 +177,8 @@ def main() -> None:
         print(json.dumps(found, indent=2))
         return
     print(
-        f"{found['rows']} x {found['rows']}, {found['pulses']:,.0f} pulses; ns a pulse-and-verify, medians of {found['rounds']} rounds"
+        f"{found['rows']} x {found['rows']}, {found['pulses']:,.0f} pulses; ns a pulse-and-verify, "
+        f"medians of {found['rounds']} rounds"
     )
     for name, label in (
         ("chip_ns", "chip's own calls"),

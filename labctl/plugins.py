@@ -14,7 +14,7 @@ from labctl.errors import UsageError
 if TYPE_CHECKING:
     from labctl.steps import Procedure
 
-GROUPS = ("labctl.drivers", "labctl.protocols", "labctl.simulators")
+GROUPS = ("labctl.drivers", "labctl.protocols", "labctl.simulators", "labctl.servers")
 
 
 @dataclass(frozen=True, slots=True)

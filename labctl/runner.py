@@ -37,7 +37,7 @@ from labctl.array import (
 )
 from labctl.bench.limits import LimitGuard
 from labctl.bench.live import ArrayPlan, BenchArray, SafeStateReport
-from labctl.errors import CapabilityError, Interrupted, LabctlError, RunError, SettingsError
+from labctl.errors import CapabilityError, Interrupted, LabctlError, RunError, SettingsError, UsageError
 from labctl.plugins import load_protocol
 from labctl.provenance import describe_settings, source_state
 from labctl.recording.layout import Outcome
@@ -78,8 +78,11 @@ def prepare(protocol: str | Procedure, array: BenchArray | ArrayPlan, **settings
     `array.nominal()` of an array that is not connected does as well: then not a byte is sent.
     Raises SettingsError, TargetError, LimitError or CapabilityError.
     """
+    if not isinstance(array, (BenchArray, ArrayPlan)):
+        raise UsageError(f"a run needs an array of a bench, as bench.array() gives it, not {type(array).__name__}")
     procedure = load_protocol(protocol) if isinstance(protocol, str) else protocol
-    typed = convert(settings, procedure.settings, what=procedure.name)
+    plain = {name: each.item() if isinstance(each, np.generic) else each for name, each in settings.items()}
+    typed = convert(plain, procedure.settings, what=procedure.name)
     missing = procedure.needs & ~array.capabilities
     if missing:
         raise CapabilityError(f"{procedure.name} needs {missing.name}, which this board does not have")
@@ -109,7 +112,8 @@ def run(
     """
     prepared = prepare(protocol, array, **settings)
     folder = Path(out) if out is not None else array.bench.runs_folder
-    return _Run(prepared, array, folder, seed, progress or _ignore, fsync, command).go()
+    with array.reserved():
+        return _Run(prepared, array, folder, seed, progress or _ignore, fsync, command).go()
 
 
 class _Run:
@@ -125,46 +129,50 @@ class _Run:
     ) -> None:
         self.prepared = prepared
         self.array = array
+        self.folder = folder
+        self.rng = _generator(seed)
         self.seed = seed
         self.progress = progress
+        self.fsync = fsync
+        self.command = command
         self.started = time.perf_counter()
-        self.path = _new_path(folder, prepared.procedure.name, array.chip_serial)
-        self.writer = self._open(fsync, command)
-        self.recorded = RecordedArray(array.driver, array.guard, self.writer)
+        self.path: Path | None = None
+        self.writer: RunWriter | None = None
         self.stop = _StopSwitch()
 
     def go(self) -> RunResult:
-        outcome, message, summary = Outcome.FAILED, "", {}
-        try:
-            with self.stop.installed():
-                summary = self._drive()
-            outcome = Outcome.INTERRUPTED if self.stop.requested else Outcome.FINISHED
-            message = self.stop.reason
-        except KeyboardInterrupt:
-            outcome, message = Outcome.INTERRUPTED, self.stop.reason or "aborted"
-        except LabctlError as problem:
-            message = str(problem)
-            problem.run_path = self.path  # type: ignore[attr-defined]
-            raise
-        except BaseException as problem:
-            message = f"{type(problem).__name__}: {problem}"
-            raise
-        finally:
-            reports = self._end(outcome, message, summary)
-        if outcome is Outcome.INTERRUPTED:
-            raise self._interrupted(message, reports)
+        """Whatever happens in between, the ending is reached, and no further signal breaks it off."""
+        outcome, message, summary, failure = Outcome.FAILED, "", {}, None
+        with self.stop.installed():
+            try:
+                summary = self._drive(self._open())
+                outcome = Outcome.INTERRUPTED if self.stop.requested else Outcome.FINISHED
+                message = self.stop.reason
+            except KeyboardInterrupt:
+                outcome, message = Outcome.INTERRUPTED, self.stop.reason or "aborted"
+            except BaseException as problem:  # noqa: BLE001 -- raised again once the array is safe
+                failure = problem
+                message = str(problem) if isinstance(problem, LabctlError) else f"{type(problem).__name__}: {problem}"
+            self.stop.is_ending = True
+            reports = self.array.bench.safe_state()
+            failure = self._close(outcome, message, summary, reports) or failure
+        if outcome is Outcome.INTERRUPTED and failure is None:
+            failure = Interrupted(message)
+        if failure is not None:
+            raise self._explained(failure, reports)
+        assert self.path is not None
         elapsed = time.perf_counter() - self.started
         return RunResult(self.path, self.prepared.procedure.name, outcome.value, summary, elapsed, reports)
 
-    def _drive(self) -> dict[str, Any]:
+    def _drive(self, writer: RunWriter) -> dict[str, Any]:
         """Step the protocol to its end, or to where it stops when asked."""
-        rng = np.random.default_rng(self.seed)
-        steps = self.prepared.procedure.steps(self.recorded, self.prepared.settings, rng)
+        recorded = RecordedArray(self.array.driver, self.array.guard, writer)
+        steps = self.prepared.procedure.steps(recorded, self.prepared.settings, self.rng)
         asked = False
         try:
             step = next(steps)
             while True:
-                self.writer.step(step, time=self.recorded.time)
+                writer.step(step, time=recorded.time)
                 self.progress(step)
                 if self.stop.requested and not asked:
                     asked = True
@@ -178,12 +186,13 @@ class _Run:
         finally:
             steps.close()
 
-    def _open(self, fsync: bool, command: str) -> RunWriter:
+    def _open(self) -> RunWriter:
         """Snapshot first: a run without one does not start."""
-        snapshot = self.array.bench.snapshot()
+        snapshot, started = self.array.bench.snapshot(), self.array.clock.now()
         procedure = self.prepared.procedure
-        return RunWriter.create(
-            self.path,
+        path = _new_path(self.folder, procedure.name, self.array.chip_serial)
+        self.writer = RunWriter.create(
+            path,
             protocol=procedure.name,
             title=procedure.title,
             phases=procedure.phases,
@@ -191,12 +200,14 @@ class _Run:
             geometry=self.array.geometry,
             dac=self.array.dac,
             adc=self.array.adc,
-            started=self.array.clock.now(),
-            provenance=self._provenance(snapshot, command),
-            fsync=fsync,
+            started=started,
+            provenance=self._provenance(snapshot),
+            fsync=self.fsync,
         )
+        self.path = path
+        return self.writer
 
-    def _provenance(self, snapshot: Mapping[str, Any], command: str) -> dict[str, Any]:
+    def _provenance(self, snapshot: Mapping[str, Any]) -> dict[str, Any]:
         file = self.array.bench.file
         return {
             "labctl_version": __version__,
@@ -206,7 +217,7 @@ class _Run:
             "bench_name": self.array.bench.name,
             "array": self.array.name,
             "seed": self.seed,
-            "command": command,
+            "command": self.command,
             "host": platform.node(),
             "wall_time_start": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "bench": file.resolved(),
@@ -215,37 +226,34 @@ class _Run:
             "snapshot_before": snapshot,
         }
 
-    def _end(self, outcome: Outcome, message: str, summary: Mapping[str, Any]) -> list[SafeStateReport]:
-        """Snapshot, safe state and file, each tried whatever became of the others."""
+    def _close(
+        self, outcome: Outcome, message: str, summary: Mapping[str, Any], reports: list[SafeStateReport]
+    ) -> BaseException | None:
+        """Finish the file with a last snapshot; returns what kept it from being finished."""
+        if self.writer is None:
+            return None
         snapshot: Mapping[str, Any] = {}
         if outcome is not Outcome.FAILED:
             with contextlib.suppress(LabctlError):
                 snapshot = self.array.bench.snapshot()
-        reports = self.array.bench.safe_state()
         ended = {
             "elapsed_s": time.perf_counter() - self.started,
             "safe_state": [{"instrument": each.instrument, "problem": each.problem} for each in reports],
         }
         try:
-            self.writer.close(
-                outcome,
-                time=self.recorded.time,
-                message=message,
-                summary={**summary, **ended},
-                snapshot_after=snapshot,
-            )
+            self.writer.close(outcome, message=message, summary={**summary, **ended}, snapshot_after=snapshot)
         except RunError as problem:
-            if sys.exception() is None:
-                raise
-            sys.exception().add_note(f"and the run file could not be finished: {problem}")  # type: ignore[union-attr]
-        return reports
+            if message:
+                problem.add_note(f"and before that: {message}")
+            return problem
+        return None
 
-    def _interrupted(self, message: str, reports: list[SafeStateReport]) -> Interrupted:
+    def _explained(self, failure: BaseException, reports: list[SafeStateReport]) -> BaseException:
+        """`failure`, saying whether the array is safe and where the run is recorded."""
+        failure.run_path = self.path  # type: ignore[attr-defined]
         unsafe = [f"{each.instrument}: {each.problem}" for each in reports if each.problem]
-        state = f"NOT in safe state: {'; '.join(unsafe)}" if unsafe else "in safe state"
-        error = Interrupted(f"{message}; {state}; recorded in {self.path}")
-        error.run_path = self.path  # type: ignore[attr-defined]
-        return error
+        failure.add_note(f"NOT in safe state: {'; '.join(unsafe)}" if unsafe else "in safe state")
+        return failure
 
 
 class RecordedArray:
@@ -312,21 +320,27 @@ class RecordedArray:
 
 
 class _StopSwitch:
-    """First signal: finish this step and stop. Second: abort now."""
+    """First signal: finish this step and stop. Second: abort now. While the run is ending: let it end."""
+
+    _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK")
 
     def __init__(self) -> None:
         self.requested = False
+        self.is_ending = False
         self.reason = ""
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
-        """Handles SIGINT and SIGTERM (and Ctrl-Break on Windows) meanwhile; only the main thread can."""
+        """Handles the signals that would end the process meanwhile; only the main thread can.
+
+        What the process was told to ignore, as under `nohup`, it goes on ignoring.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        wanted = ["SIGINT", "SIGTERM", "SIGBREAK"]
-        numbers = [getattr(signal, name) for name in wanted if hasattr(signal, name)]
-        before = {number: signal.signal(number, self._handle) for number in numbers}
+        numbers = [getattr(signal, name) for name in self._SIGNALS if hasattr(signal, name)]
+        wanted = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._handle) for number in wanted}
         try:
             yield
         finally:
@@ -335,11 +349,27 @@ class _StopSwitch:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         name = signal.Signals(number).name
-        if self.requested:
+        if self.is_ending:
+            _tell("reaching safe state and closing the file: a moment")
+        elif self.requested:
             self.reason = f"aborted by a second {name}"
             raise KeyboardInterrupt
-        self.requested, self.reason = True, f"stopped by {name}"
-        print("stopping after this step; once more to abort now", file=sys.stderr)
+        else:
+            self.requested, self.reason = True, f"stopped by {name}"
+            _tell("stopping after this step; once more to abort now")
+
+
+def _tell(text: str) -> None:
+    """On stderr, which may be gone with its terminal."""
+    with contextlib.suppress(OSError, ValueError, AttributeError, RuntimeError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def _generator(seed: int) -> np.random.Generator:
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise SettingsError(f"seed: must be a whole number from 0 on, not {seed!r}") from None
 
 
 def _new_path(folder: Path, protocol: str, serial: str) -> Path:

@@ -18,7 +18,8 @@ class Variable:
 
     dims: () for one value a step; ("row", "col") for a map of the array, written whenever a step gives it;
     ("row", "col") maps keep their last value. dtype: numpy's name. unit: SI, `1` for counts. flags: name -> code for
-    a variable of codes (dtype u1). fill: what stands where nothing was written (NaN for floats, else 0).
+    a variable of codes (dtype u1). fill: what stands where nothing was written (NaN for floats; for integers 0 in
+    steps, the highest value in maps).
     """
 
     name: str

@@ -143,7 +143,20 @@ def _decode_quantity(to: type, value: Any) -> Any:
         return to(parse_quantity(value, to.unit))
     if isinstance(value, to):
         return value
-    raise NotImplementedError(f"no conversion to {to.__name__}")
+    if to.__name__ == "ndarray":
+        return _as_array(value)
+    raise ValueError(f"expected {to.__name__}, got {type(value).__name__}")
+
+
+def _as_array(value: Any) -> Any:
+    import numpy as np
+
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"expected an array, got {type(value).__name__}")
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError("expected an array, got lists of different lengths") from None
 
 
 def _example(unit: str) -> str:

@@ -6,6 +6,7 @@ failure: real chips have them (98 to 99.8 % on good chips).
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from labctl.array import Capability, Codes, Geometry, MemoryArray, Operation, Scale
 from labctl.protocols.ramps import Ramp, batch
-from labctl.steps import Cost, Procedure, Step, Steps, Variable
+from labctl.steps import Cost, Procedure, Step, Steps, StopRequested, Variable
 from labctl.units import Second, Siemens, Volt
 
 
@@ -37,12 +38,16 @@ class FormingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 @dataclass(frozen=True, slots=True)
 class Formed:
-    """What forming left: (cells,) conductance at the last read in S; voltage in V, NaN where it formed no cell."""
+    """What forming left: (cells,) conductance at the last read in S; voltage in V, NaN where it formed no cell.
+
+    stopped: it was asked to end early.
+    """
 
     conductance: np.ndarray
     voltage: np.ndarray
     pulses: int
     reads: int
+    stopped: bool
 
 
 PHASES = ("initial_read", "forming")
@@ -51,6 +56,7 @@ NOT_GIVEN = 2**32 - 1
 
 VARIABLES = (
     Variable("amplitude", "forming amplitude of this step", unit="V"),
+    Variable("forming_pulses", "FORM pulses in this step", dtype="u4", fill=NOT_GIVEN),
     Variable("unformed", "cells not formed yet", dtype="u4", fill=NOT_GIVEN),
     Variable("forming_voltage", "amplitude at which the cell formed", ("row", "col"), unit="V"),
 )
@@ -74,29 +80,35 @@ def form(array: MemoryArray, settings: FormingSettings, wanted: np.ndarray | Non
     pristine = conductance < settings.formed_at
     cells = np.flatnonzero(pristine if wanted is None else pristine & wanted).astype(np.uint32)
     codes = amplitudes(settings, array.dac)
-    yield Step("initial_read", {"unformed": len(cells)}, progress=(0, len(codes)))
-    for count, code in enumerate(codes, 1):
-        if not len(cells):
-            break
-        (reading,) = array.pulse_and_verify(
-            batch(Operation.FORM, settings.ramp, cells, np.full(len(cells), code, np.uint16))
-        )
-        found = reading.conductance[0]
-        conductance[cells] = found
-        pulses, reads = pulses + len(cells), reads + len(cells)
-        volts = float(array.dac.values(code))
-        formed = found >= settings.formed_at
-        voltage[cells[formed]] = volts
-        cells = cells[~formed]
-        yield Step("forming", {"amplitude": volts, "unformed": len(cells)}, progress=(count, len(codes)))
+    stopped = False
+    try:
+        yield Step("initial_read", {"unformed": len(cells)}, progress=(0, len(codes)))
+        for count, code in enumerate(codes, 1):
+            if not len(cells):
+                break
+            amplitude = np.full(len(cells), code, np.uint16)
+            (reading,) = array.pulse_and_verify(batch(Operation.FORM, settings.ramp, cells, amplitude))
+            found = reading.conductance[0]
+            conductance[cells] = found
+            pulses, reads = pulses + len(cells), reads + len(cells)
+            volts = float(array.dac.values(code))
+            formed = found >= settings.formed_at
+            voltage[cells[formed]] = volts
+            given, cells = len(cells), cells[~formed]
+            values = {"amplitude": volts, "unformed": len(cells), "forming_pulses": given}
+            yield Step("forming", values, progress=(count, len(codes)))
+    except StopRequested:
+        stopped = True
     shape = (geometry.rows, geometry.cols)
-    yield Step("forming", {"unformed": len(cells)}, {"forming_voltage": voltage.reshape(shape)})
-    return Formed(conductance, voltage, pulses, reads)
+    with contextlib.suppress(StopRequested):
+        yield Step("forming", {"unformed": len(cells)}, {"forming_voltage": voltage.reshape(shape)})
+    return Formed(conductance, voltage, pulses, reads, stopped)
 
 
-def form_cost(geometry: Geometry, dac: Scale, settings: FormingSettings) -> Cost:
+def form_cost(geometry: Geometry, dac: Scale, settings: FormingSettings, cells: int | None = None) -> Cost:
+    """The most that forming so many `cells` (all where None) can cost; every cell of the array is read first."""
     codes = amplitudes(settings, dac)
-    ramp, most = settings.ramp, geometry.cells * len(codes)
+    ramp, most = settings.ramp, (geometry.cells if cells is None else cells) * len(codes)
     return Cost(
         max_pulses=most,
         max_reads=most + geometry.cells,
@@ -114,7 +126,8 @@ def _plan(geometry: Geometry, dac: Scale, adc: Scale, settings: FormingSettings)
 def _steps(array: MemoryArray, settings: FormingSettings, rng: np.random.Generator) -> Steps:  # noqa: ARG001
     formed = yield from form(array, settings)
     shape = (array.geometry.rows, array.geometry.cols)
-    yield Step("forming", {}, {"conductance": formed.conductance.reshape(shape)})
+    with contextlib.suppress(StopRequested):
+        yield Step("forming", {}, {"conductance": formed.conductance.reshape(shape)})
     return _summary(formed, settings)
 
 

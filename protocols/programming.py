@@ -67,7 +67,8 @@ class _Active:
 class Programming:
     """One array being programmed: what is known of every cell, and how to go on.
 
-    reading: (cells,) u16 codes of the last verify. outcome, pulses, reversals: (cells,). settled_error: sum of squared
+    reading: (cells,) u16 codes of the last verify. outcome, pulses, reversals: (cells,). formable: how many of the
+    targeted cells have formed. settled_error: sum of squared
     errors, in codes, of the cells that ended.
     """
 
@@ -80,11 +81,13 @@ class Programming:
     reversals: np.ndarray
     set_codes: np.ndarray
     reset_codes: np.ndarray
+    formable: int
     pulse_count: int = 0
     forming_pulses: int = 0
     read_count: int = 0
     in_window: int = 0
     settled_error: float = 0.0
+    stopped: bool = False
     verifies: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
@@ -95,7 +98,7 @@ class Programming:
         outcome = np.full(array.geometry.cells, CellOutcome.NOT_TARGETED, np.uint8)
         outcome[windows.wanted] = CellOutcome.UNFINISHED
         outcome[windows.excluded] = CellOutcome.EXCLUDED
-        outcome[windows.wanted & (conductance < settings.formed_at)] = CellOutcome.NEVER_FORMED
+        outcome[windows.wanted & (conductance < settings.form.formed_at)] = CellOutcome.NEVER_FORMED
         codes = np.rint((conductance - array.adc.offset) / array.adc.step).clip(0, array.adc.top)
         return cls(
             array=array,
@@ -107,9 +110,14 @@ class Programming:
             reversals=np.zeros(array.geometry.cells, np.uint16),
             set_codes=_table(settings.set, settings.hold, array.dac, "set"),
             reset_codes=_table(settings.reset, settings.hold, array.dac, "reset"),
+            formable=int(np.count_nonzero(outcome == CellOutcome.UNFINISHED)),
         )
 
     # -- one round ----------------------------------------------------------------------------------------------
+
+    def conductance(self) -> np.ndarray:
+        """(cells,) S at the last reading."""
+        return self.array.adc.values(self.reading)
 
     def unfinished(self) -> Cells:
         return np.flatnonzero(self.outcome == CellOutcome.UNFINISHED).astype(np.uint32)
@@ -216,11 +224,14 @@ class Programming:
         """From the next pass on, the other polarity from the start of its ramp."""
         if not len(entries):
             return
-        active.direction[entries] = -np.sign(active.direction[entries])
+        active.direction[entries] = np.sign(active.direction[entries])
+        allowed = active.reversals[entries] < self.settings.max_reversals
+        self._settle(active, entries[~allowed], passes + 1)
+        entries = entries[allowed]
+        active.direction[entries] *= -1
         active.origin[entries] = active.reading[entries]
         active.reversals[entries] += 1
         self._go_on(active, entries, passes + 1)
-        self._settle(active, entries[active.reversals[entries] > self.settings.max_reversals], passes + 1)
 
     def _wait(self, active: _Active, landed: np.ndarray, passes: int) -> None:
         active.direction[landed] *= _WAITING
@@ -302,6 +313,7 @@ class Programming:
             {"after_s": float(delay), "cells": len(cells), "in_window": len(cells) - len(left), "left": len(left)}
         )
         self.in_window -= len(left)
+        self.outcome[left] = CellOutcome.UNFINISHED
         yield Step("reverify", {"active": len(left), "in_window": self.in_window})
         if len(left):
             self._count_error(left, -1.0)  # they are active again, and counted there
@@ -354,7 +366,7 @@ class Programming:
             "active": active.left,
             "in_window": self.in_window,
             "pulses": pulses,
-            "rms_error": float(np.sqrt(squares / self.windows.count)) * self.array.adc.step,
+            "rms_error": float(np.sqrt(squares / max(self.formable, 1))) * self.array.adc.step,
         }
         return Step(phase, values, progress=(most - active.left, most))
 

@@ -59,12 +59,14 @@ def _maps(
 
 
 def _summary(mean: np.ndarray, saturated: np.ndarray, settings: ReadSettings) -> dict[str, Any]:
-    formed = mean[mean >= settings.pristine_below]
-    quantiles = np.quantile(formed, [0.05, 0.5, 0.95]) if len(formed) else [float("nan")] * 3
+    """Quantiles are of formed cells that were read within the converter's range."""
+    pristine = mean < settings.pristine_below
+    known = mean[~pristine & (saturated == 0)]
+    quantiles = np.quantile(known, [0.05, 0.5, 0.95]) if len(known) else [float("nan")] * 3
     return {
         "cells": len(mean),
         "repeats": settings.repeats,
-        "pristine": int(len(mean) - len(formed)),
+        "pristine": int(np.count_nonzero(pristine)),
         "saturated": int(np.count_nonzero(saturated)),
         "conductance_p5_siemens": float(quantiles[0]),
         "conductance_median_siemens": float(quantiles[1]),

@@ -11,12 +11,14 @@ from labctl.errors import SettingsError, TargetError
 from labctl.protocols.write_verify_settings import WriteVerifySettings
 from labctl.units import format_quantity
 
+_MARGIN = 1.5  # a cell has to land so far above where it would count as pristine: readings are noisy
+
 
 @dataclass(frozen=True, slots=True)
 class Windows:
     """(cells,) targets in S, and windows in ADC codes whose `low` and `high` are inside.
 
-    `aim_low`, `aim_high`: where a cell has to land. `wanted`, `excluded`: bool. `count`: of wanted cells, at least 1.
+    `aim_low`, `aim_high`: where a cell has to land. `wanted`, `excluded`: bool. `count`: of wanted cells.
     """
 
     target: np.ndarray
@@ -32,53 +34,61 @@ class Windows:
 def windows(settings: WriteVerifySettings, geometry: Geometry, adc: Scale) -> Windows:
     """Raises TargetError or SettingsError with one sentence where a target cannot be meant."""
     shape = (geometry.rows, geometry.cols)
-    target = _map(settings.target, shape, "target").astype(np.float32)
-    wanted = np.ones(shape, bool) if settings.cells is None else _map(settings.cells, shape, "cells").astype(bool)
-    excluded = (
-        np.zeros(shape, bool) if settings.exclude is None else _map(settings.exclude, shape, "exclude").astype(bool)
-    )
-    wanted &= ~excluded
-    tolerance = (
-        np.full(shape, settings.tolerance, np.float32)
-        if settings.tolerances is None
-        else _map(settings.tolerances, shape, "tolerances").astype(np.float32)
-    )
-    _check_targets(target, tolerance, wanted, adc)
-    target = np.where(wanted, target, 0)
-    low, high = _codes_within(target, tolerance, adc)
-    aim_low, aim_high = _codes_within(target, tolerance * np.float32(settings.aim), adc)
+    target = _numbers(settings.target, shape, "target")
+    targeted = _mask(settings.cells, shape, "cells", default=True)
+    excluded = _mask(settings.exclude, shape, "exclude", default=False) & targeted
+    wanted = targeted & ~excluded
+    if not wanted.any():
+        raise TargetError("$.target: nothing to program: no cell is targeted that is not excluded")
+    if settings.tolerances is None:
+        tolerance = np.full(shape, settings.tolerance, np.float32)
+    else:
+        tolerance = _numbers(settings.tolerances, shape, "tolerances")
+    least = settings.form.formed_at
+    _check_targets(target, tolerance, wanted, adc, least)
+    target = np.where(wanted, target, np.float32(least))
+    low, high = _codes_within(target, tolerance, adc, least)
+    aim_low, aim_high = _codes_within(target, tolerance * np.float32(settings.aim), adc, least * _MARGIN)
     if np.any((aim_high < aim_low) & wanted.ravel()):
         raise SettingsError(f"$.tolerance: narrower than one step of the converter, {format_quantity(adc.step, 'S')}")
-    return Windows(
-        target.ravel(),
-        low,
-        high,
-        aim_low,
-        aim_high,
-        wanted.ravel(),
-        excluded.ravel(),
-        max(int(np.count_nonzero(wanted)), 1),
-    )
+    count = int(np.count_nonzero(wanted))
+    return Windows(target.ravel(), low, high, aim_low, aim_high, wanted.ravel(), excluded.ravel(), count)
 
 
-def _codes_within(target: np.ndarray, tolerance: np.ndarray, adc: Scale) -> tuple[np.ndarray, np.ndarray]:
-    """(cells,) lowest and highest code within `tolerance` of `target`, never the top one, which means saturated."""
-    low = np.ceil((target - tolerance - adc.offset) / adc.step).clip(0, adc.top)
+def _codes_within(target: np.ndarray, tolerance: np.ndarray, adc: Scale, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """(cells,) lowest and highest code within `tolerance` of `target`: none below `least`, and not the top one, which
+    means saturated."""
+    low = np.ceil((np.maximum(target - tolerance, least) - adc.offset) / adc.step).clip(0, adc.top)
     high = np.floor((target + tolerance - adc.offset) / adc.step).clip(0, adc.top - 1)
     return low.astype(np.uint16).ravel(), high.astype(np.uint16).ravel()
 
 
-def _map(values: np.ndarray, shape: tuple[int, int], name: str) -> np.ndarray:
-    if np.shape(values) != shape:
-        raise TargetError(f"$.{name}: has shape {np.shape(values)}, the array is {shape}")
-    return np.asarray(values)
+def _mask(values: np.ndarray | None, shape: tuple[int, int], name: str, *, default: bool) -> np.ndarray:
+    if values is None:
+        return np.full(shape, default)
+    if values.dtype != bool:
+        raise TargetError(f"$.{name}: must be booleans, not {values.dtype}")
+    return _shaped(values, shape, name)
 
 
-def _check_targets(target: np.ndarray, tolerance: np.ndarray, wanted: np.ndarray, adc: Scale) -> None:
+def _numbers(values: np.ndarray, shape: tuple[int, int], name: str) -> np.ndarray:
+    if values.dtype.kind not in "iuf":
+        raise TargetError(f"$.{name}: must be real numbers in S, not {values.dtype}")
+    return _shaped(values, shape, name).astype(np.float32)
+
+
+def _shaped(values: np.ndarray, shape: tuple[int, int], name: str) -> np.ndarray:
+    if values.shape != shape:
+        raise TargetError(f"$.{name}: has shape {values.shape}, the array is {shape}")
+    return values
+
+
+def _check_targets(target: np.ndarray, tolerance: np.ndarray, wanted: np.ndarray, adc: Scale, least: float) -> None:
     most = adc.offset + adc.step * (adc.top - 1)
     problems = (
         (~np.isfinite(target), "is not a finite conductance"),
         (target < 0, "is negative"),
+        (target < least, "is below form.formed_at, where a cell counts as pristine"),
         (target - tolerance > most, f"is above what the board can read, {format_quantity(most, 'S')}"),
     )
     for wrong, what in problems:

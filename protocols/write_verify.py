@@ -10,13 +10,16 @@ its top) a polarity and reversal.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Generator
+
 import numpy as np
 
 from labctl.array import Capability, Geometry, MemoryArray, Operation, Scale
 from labctl.errors import RunError
 from labctl.protocols import forming
 from labctl.protocols.programming import Programming
-from labctl.protocols.windows import windows
+from labctl.protocols.windows import Windows, windows
 from labctl.protocols.write_verify_settings import CellOutcome, WriteVerifySettings
 from labctl.steps import Cost, Procedure, Step, Steps, StopRequested, Variable
 from labctl.units import format_quantity
@@ -25,38 +28,44 @@ from labctl.units import format_quantity
 def _steps(array: MemoryArray, settings: WriteVerifySettings, rng: np.random.Generator) -> Steps:  # noqa: ARG001
     limits = windows(settings, array.geometry, array.adc)
     shape = (array.geometry.rows, array.geometry.cols)
-    formed = None
-    if settings.form is not None:
-        formed = yield from forming.form(array, settings.form, limits.wanted)
-        conductance = formed.conductance
-    else:
-        conductance = array.read().conductance[0]
-        yield Step("initial_read", {"active": limits.count})
-    programming = Programming.starting(array, settings, limits, conductance)
-    programming.read_count = formed.reads if formed else array.geometry.cells
-    programming.forming_pulses = formed.pulses if formed else 0
-    todo = programming.unfinished()
-    if limits.wanted.any() and not len(todo):
+    programming = yield from _begun(array, settings, limits)
+    if not settings.form_pristine and not len(programming.unfinished()):
         raise RunError(
-            f"all {limits.count} cells read below {format_quantity(settings.formed_at, 'S')}: "
+            f"all {limits.count} cells read below {format_quantity(settings.form.formed_at, 'S')}: "
             "the array has not been formed; form it first"
         )
-    yield Step("initial_read", {}, {"initial": conductance.reshape(shape)})
     try:
-        yield from programming.program(todo, "program")
-        since = array.clock.now()
-        for delay in settings.reverify:
-            yield from programming.verify(delay, since)
+        yield Step("initial_read", {}, {"initial": programming.conductance().reshape(shape)})
+        if not programming.stopped:
+            yield from programming.program(programming.unfinished(), "program")
+            since = array.clock.now()
+            for delay in settings.reverify:
+                yield from programming.verify(delay, since)
     except StopRequested:
         pass  # the maps say which cells are unfinished
-    yield Step("done", {}, programming.maps())
+    with contextlib.suppress(StopRequested):
+        yield Step("done", {}, programming.maps())
     return programming.summary()
+
+
+def _begun(array: MemoryArray, settings: WriteVerifySettings, limits: Windows) -> Generator[Step, None, Programming]:
+    """Forming or the first read, and what is known from it."""
+    if not settings.form_pristine:
+        conductance = array.read().conductance[0]
+        programming = Programming.starting(array, settings, limits, conductance)
+        programming.read_count = array.geometry.cells
+        return programming
+    formed = yield from forming.form(array, settings.form, limits.wanted)
+    programming = Programming.starting(array, settings, limits, formed.conductance)
+    programming.read_count, programming.forming_pulses = formed.reads, formed.pulses
+    programming.stopped = formed.stopped
+    return programming
 
 
 def _plan(geometry: Geometry, dac: Scale, adc: Scale, settings: WriteVerifySettings) -> Cost:
     """The bound: every cell spends its whole budget, each pulse landing and being confirmed."""
-    cells = int(np.count_nonzero(windows(settings, geometry, adc).wanted))
-    form = forming.form_cost(geometry, dac, settings.form) if settings.form is not None else None
+    cells = windows(settings, geometry, adc).count
+    form = forming.form_cost(geometry, dac, settings.form, cells) if settings.form_pristine else None
     ramps = {Operation.SET: (settings.set, "set"), Operation.RESET: (settings.reset, "reset")}
     peaks = {op: float(dac.values(ramp.codes(dac, name).max())) for op, (ramp, name) in ramps.items()}
     reads_a_pulse = 1 + settings.confirm.reads
@@ -81,7 +90,9 @@ write_verify = Procedure(
         Variable("active", "cells still being programmed", dtype="u4", fill=forming.NOT_GIVEN),
         Variable("in_window", "cells in their window", dtype="u4", fill=forming.NOT_GIVEN),
         Variable("pulses", "pulses in this step", dtype="u4", fill=forming.NOT_GIVEN),
-        Variable("rms_error", "root mean square of reading minus target over targeted cells", unit="S"),
+        Variable(
+            "rms_error", "root mean square of reading minus target over targeted cells that have formed", unit="S"
+        ),
         Variable("initial", "conductance before programming, after forming", ("row", "col"), unit="S"),
         Variable("target", "target conductance", ("row", "col"), unit="S"),
         Variable("reached", "conductance at the cell's last verify", ("row", "col"), unit="S"),
@@ -94,7 +105,7 @@ write_verify = Procedure(
             flags={each.name.lower(): int(each) for each in CellOutcome},
         ),
         Variable("pulses_per_cell", "SET and RESET pulses the cell got", ("row", "col"), "u2"),
-        Variable("reversals", "changes of polarity", ("row", "col"), "u2"),
+        Variable("reversals", "changes of polarity within a round", ("row", "col"), "u2"),
     ),
     needs=Capability.PULSE | Capability.READ,
     steps=_steps,

@@ -44,9 +44,9 @@ class WriteVerifySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     target: (rows, cols) conductances in S. cells: (rows, cols) bool, which of them to program (all where None).
     exclude: (rows, cols) bool, cells never to be touched. tolerance: half the window's width in S; tolerances:
     (rows, cols), each cell's own instead. aim: the inner share of the window in which a cell has to land, so that noise
-    does not carry it out again. form: how to form pristine cells first; None: leave them, and call them never formed.
-    formed_at: below it a cell counts as pristine. reverify: delays in s after programming at which every cell is read
-    again. stuck_change: a whole ramp that moves a cell by less leaves it stuck.
+    does not carry it out again. form_pristine: form pristine cells first, as `form` says; else they are called never
+    formed. `form.formed_at` is where a cell counts as formed; no window reaches below it. reverify: delays in s after
+    programming at which every cell is read again. stuck_change: a whole ramp that moves a cell by less leaves it stuck.
     """
 
     target: np.ndarray
@@ -62,8 +62,8 @@ class WriteVerifySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     max_reversals: int = 30
     hold: int = 5
     reverify: tuple[Second, ...] = (Second(0.0), Second(1.0))
-    form: forming.FormingSettings | None = forming.FormingSettings()
-    formed_at: Siemens = Siemens(0.5e-6)
+    form_pristine: bool = True
+    form: forming.FormingSettings = forming.FormingSettings()
     stuck_change: Siemens = Siemens(0.5e-6)
 
     def __post_init__(self) -> None:

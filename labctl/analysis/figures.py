@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from labctl.errors import RecordingError
 from labctl.recording.reader import open_run
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _MICRO = 1e6
 _MAX_LEVELS = 40
+_MAX_POINTS = 5000
 _OUTCOME_COLOURS = {
     "not_targeted": "#f2f2f2",
     "in_window": "#4c9f70",
@@ -30,6 +32,7 @@ _OUTCOME_COLOURS = {
     "noise_limited": "#a05fb4",
     "excluded": "#b0b0b0",
     "unfinished": "#ffffff",
+    "not_written": "#ffffff",
 }
 
 
@@ -37,6 +40,8 @@ def save_figure(run: str | Path, output: str | Path | None = None) -> Path:
     """Draw the run at `run` into `output` (PNG, SVG or PDF by its ending; default: a PNG beside the run)."""
     path = Path(run)
     target = Path(output) if output is not None else path.with_suffix(".png")
+    if not target.suffix:
+        raise RecordingError(f"{target}: name the kind of figure by an ending: .png, .svg or .pdf")
     tree = open_run(path)
     try:
         figure = draw(tree)
@@ -146,11 +151,13 @@ def _map(axis: Axes, values: np.ndarray, title: str, **colours: Any) -> None:
 def _outcomes(axis: Axes, outcome: xr.DataArray) -> None:
     """The outcome of each cell, with a legend that counts them."""
     names = str(outcome.attrs["flag_meanings"]).split()
-    codes = np.atleast_1d(outcome.attrs["flag_values"])
+    codes = np.atleast_1d(outcome.attrs["flag_values"]).astype(int)
     colours = [_OUTCOME_COLOURS.get(name, "#000000") for name in names]
-    edges = np.append(codes, codes[-1] + 1) - 0.5
+    place = np.zeros(codes.max() + 1, int)
+    place[codes] = np.arange(len(codes))
+    edges = np.arange(len(codes) + 1) - 0.5
     axis.imshow(
-        outcome.values,
+        place[outcome.values.astype(int)],
         interpolation="nearest",
         aspect="auto",
         cmap=ListedColormap(colours),
@@ -171,14 +178,19 @@ def _levels(axis: Axes, target: np.ndarray, reached: np.ndarray) -> None:
     known = np.isfinite(target) & np.isfinite(reached)
     target, reached = target[known], reached[known]
     levels = np.unique(np.round(target, 3))
-    if 0 < len(levels) <= _MAX_LEVELS:
+    if 0 < len(levels) <= _MAX_LEVELS and len(target) >= 8 * len(levels):
         groups = [reached[np.round(target, 3) == level] for level in levels]
         width = 0.7 * (float(np.diff(levels).min()) if len(levels) > 1 else 1.0)
         axis.boxplot(groups, positions=levels, widths=width, sym=",", manage_ticks=False)
-    elif len(target):
+        title = "reached by level"
+    elif len(target) > _MAX_POINTS:
         axis.hexbin(target, reached, gridsize=70, bins="log", cmap="viridis", mincnt=1, linewidths=0.1)
+        title = "reached against target (log density)"
+    else:
+        axis.plot(target, reached, ".", color="#4c72b0", markersize=4)
+        title = "reached against target"
     axis.axline((0, 0), slope=1, color="black", linewidth=0.6)
-    axis.set(xlabel="target (µS)", ylabel="reached (µS)", title="reached against target (log density)")
+    axis.set(xlabel="target (µS)", ylabel="reached (µS)", title=title)
 
 
 def _errors(axis: Axes, error: np.ndarray) -> None:
@@ -195,11 +207,13 @@ def _errors(axis: Axes, error: np.ndarray) -> None:
 def _convergence(axis: Axes, steps: xr.Dataset) -> None:
     """Cells in window and RMS error as the pulses add up."""
     pulses = np.nan_to_num(steps["pulses"].values.astype(float))
-    total = np.cumsum(pulses) / 1e6
+    total = np.cumsum(pulses)
     programming = pulses > 0
-    axis.plot(total[programming], steps["in_window"].values[programming] / 1e3, color="#4c9f70")
-    axis.set(xlabel="pulses so far (million)", title="convergence")
-    axis.set_ylabel("cells in window (thousand)", color="#4c9f70")
+    axis.plot(total[programming], steps["in_window"].values[programming], color="#4c9f70")
+    axis.set(xlabel="SET and RESET pulses so far", title="convergence")
+    axis.set_ylabel("cells in window", color="#4c9f70")
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_formatter(EngFormatter(sep=""))
     other = axis.twinx()
     other.plot(total[programming], steps["rms_error"].values[programming] * _MICRO, color="#d1495b")
     other.set_ylabel("RMS error (µS)", color="#d1495b")
@@ -208,7 +222,7 @@ def _convergence(axis: Axes, steps: xr.Dataset) -> None:
 
 def _pulses(axis: Axes, pulses: np.ndarray) -> None:
     """How many cells needed more than so many pulses: a long tail shows as a slow fall."""
-    ordered = np.sort(pulses.ravel())
+    ordered = np.sort(pulses[np.isfinite(pulses)])
     if ordered.size:
         axis.plot(ordered, 1 - np.arange(ordered.size) / ordered.size, color="#4c72b0", drawstyle="steps-post")
         axis.set(yscale="log", xscale="symlog", xlim=(0, None))

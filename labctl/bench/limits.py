@@ -26,16 +26,38 @@ def tightest(layers: Mapping[str, PulseLimits]) -> PulseLimits:
     return PulseLimits(**merged)
 
 
-class LimitGuard:
-    """Refuses what would exceed a limit, naming the layer that says so; counts pulses and dose per cell."""
+class CellCounts:
+    """Pulses and dose, V s, of each cell since its instrument was connected; counted once something limits them."""
 
-    def __init__(self, layers: Mapping[str, PulseLimits], geometry: Geometry, dac: Scale) -> None:
+    def __init__(self) -> None:
+        self.pulses: NDArray[np.uint32] | None = None
+        self.dose: NDArray[np.float64] | None = None
+
+    def begin(self, cells: int, *, pulses: bool, dose: bool) -> None:
+        """Count from now on what is asked for; what is counted already goes on."""
+        if pulses and self.pulses is None:
+            self.pulses = np.zeros(cells, np.uint32)
+        if dose and self.dose is None:
+            self.dose = np.zeros(cells, np.float64)
+
+
+class LimitGuard:
+    """Refuses what would exceed a limit, naming the layer that says so; counts pulses and dose per cell.
+
+    counts: shared by the guards of all arrays on one instrument, whose cells they are.
+    """
+
+    def __init__(
+        self, layers: Mapping[str, PulseLimits], geometry: Geometry, dac: Scale, counts: CellCounts | None = None
+    ) -> None:
         self.layers = layers
         self.limits = tightest(layers)
         self._geometry = geometry
         self._dac = dac
-        self._pulses = np.zeros(geometry.cells, np.uint32) if self.limits.max_pulses is not None else None
-        self._dose = np.zeros(geometry.cells, np.float64) if self.limits.max_dose is not None else None
+        self._counts = counts or CellCounts()
+        self._counts.begin(
+            geometry.cells, pulses=self.limits.max_pulses is not None, dose=self.limits.max_dose is not None
+        )
 
     def check_plan(self, cost: Cost) -> None:
         """Raises LimitError if a protocol's peak amplitudes, widths or gates would breach a limit."""
@@ -96,10 +118,10 @@ class LimitGuard:
             raise LimitError(f"a {what} {shown} is above {self._owner(name, most)} {name} of {limit}; nothing was sent")
 
     def _check_cells(self, batch: PulseBatch) -> None:
-        if self._pulses is not None and self.limits.max_pulses is not None:
-            self._refuse_cells(batch, self._pulses[batch.cells] + 1 > self.limits.max_pulses, "max_pulses")
-        if self._dose is not None and self.limits.max_dose is not None:
-            dose = self._dose[batch.cells] + self._doses(batch)
+        if self._counts.pulses is not None and self.limits.max_pulses is not None:
+            self._refuse_cells(batch, self._counts.pulses[batch.cells] + 1 > self.limits.max_pulses, "max_pulses")
+        if self._counts.dose is not None and self.limits.max_dose is not None:
+            dose = self._counts.dose[batch.cells] + self._doses(batch)
             self._refuse_cells(batch, dose > self.limits.max_dose * (1 + _ROUNDING), "max_dose")
 
     def _refuse_cells(self, batch: PulseBatch, over: NDArray[np.bool_], name: str) -> None:
@@ -119,19 +141,19 @@ class LimitGuard:
     def _count(self, batch: PulseBatch) -> tuple[NDArray[np.uint32] | None, NDArray[np.float64] | None]:
         """The batch counts as applied; returns what the counters of its cells were."""
         pulses = dose = None
-        if self._pulses is not None:
-            pulses = self._pulses[batch.cells]
-            self._pulses[batch.cells] = pulses + np.uint32(1)
-        if self._dose is not None:
-            dose = self._dose[batch.cells]
-            self._dose[batch.cells] = dose + self._doses(batch)
+        if self._counts.pulses is not None:
+            pulses = self._counts.pulses[batch.cells]
+            self._counts.pulses[batch.cells] = pulses + np.uint32(1)
+        if self._counts.dose is not None:
+            dose = self._counts.dose[batch.cells]
+            self._counts.dose[batch.cells] = dose + self._doses(batch)
         return pulses, dose
 
     def _restore(self, batch: PulseBatch, pulses: NDArray[np.uint32] | None, dose: NDArray[np.float64] | None) -> None:
-        if self._pulses is not None and pulses is not None:
-            self._pulses[batch.cells] = pulses
-        if self._dose is not None and dose is not None:
-            self._dose[batch.cells] = dose
+        if self._counts.pulses is not None and pulses is not None:
+            self._counts.pulses[batch.cells] = pulses
+        if self._counts.dose is not None and dose is not None:
+            self._counts.dose[batch.cells] = dose
 
     def _owner(self, name: str, value: float) -> str:
         owner = next(layer for layer, limits in self.layers.items() if getattr(limits, name) == value)

@@ -8,10 +8,11 @@ Leaving an array lets go of its instrument, leaving the bench of all of them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +35,9 @@ from labctl.array import (
     Scale,
 )
 from labctl.bench.leases import Lease
-from labctl.bench.limits import LimitGuard
+from labctl.bench.limits import CellCounts, LimitGuard
 from labctl.bench.settings import ArraySettings, BenchFile, VisaSettings, read_bench
-from labctl.errors import BenchError, LinkClosedError
+from labctl.errors import BenchError, LinkClosedError, RunError
 from labctl.links.resources import ResourceManagers, canonical_resource_name
 
 
@@ -57,6 +58,8 @@ class Bench:
         self._managers = ResourceManagers()
         self._connected: dict[str, tuple[Any, Lease]] = {}
         self._users: Counter[str] = Counter()
+        self._counts: dict[str, CellCounts] = {}
+        self._running: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -98,6 +101,30 @@ class Bench:
                 closing.callback(self._let_go, name)
                 self._make_safe(name)
 
+    def cell_counts(self, name: str, cells: int) -> CellCounts:
+        """What the cells on instrument `name` have had since it was connected, through whichever array."""
+        if name not in self._counts:
+            arrays = [each for each in self.file.settings.arrays.values() if each.instrument == name]
+            limits = [limit for each in arrays for limit in (each.limits, each.cell_limits)]
+            self._counts[name] = CellCounts()
+            self._counts[name].begin(
+                cells,
+                pulses=any(each.max_pulses is not None for each in limits),
+                dose=any(each.max_dose is not None for each in limits),
+            )
+        return self._counts[name]
+
+    @contextlib.contextmanager
+    def reserved(self, name: str) -> Iterator[None]:
+        """Instrument `name` for one run. Raises RunError while another has it."""
+        if name in self._running:
+            raise RunError(f"a run is going on on {name!r} already: one instrument, one run at a time")
+        self._running.add(name)
+        try:
+            yield
+        finally:
+            self._running.discard(name)
+
     def _open(self, name: str) -> tuple[Any, Lease]:
         settings = self.file.instruments[name]
         lease = Lease(_lease_key(settings))
@@ -113,6 +140,7 @@ class Bench:
     def _let_go(self, name: str) -> None:
         driver, lease = self._connected.pop(name)
         del self._users[name]
+        self._counts.pop(name, None)
         try:
             driver.close()
         finally:
@@ -153,9 +181,11 @@ class Bench:
 
 
 def _lease_key(settings: VisaSettings) -> str:
-    """What is locked: the resource, which for an in-process instrument is this process's own."""
+    """What is locked: the resource, which for an in-process instrument is this process's and this bench file's own."""
     resource = canonical_resource_name(settings.resource_name)
-    return f"{resource} of process {os.getpid()}" if settings.visa_library.endswith("@labctl") else resource
+    if settings.visa_library.endswith("@labctl"):
+        return f"{resource} of {settings.visa_library} in process {os.getpid()}"
+    return resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +214,8 @@ class BenchArray:
         if self._driver is not None:
             return
         driver: MemoryArray = self.bench.connect(self._settings.instrument)
-        self._guard = LimitGuard(self._layers(driver.limits), driver.geometry, driver.dac)
+        counts = self.bench.cell_counts(self._settings.instrument, driver.geometry.cells)
+        self._guard = LimitGuard(self._layers(driver.limits), driver.geometry, driver.dac, counts)
         self._driver = driver
 
     def close(self) -> None:
@@ -270,6 +301,10 @@ class BenchArray:
         if self._guard is None:
             raise LinkClosedError(self._not_connected)
         return self._guard
+
+    def reserved(self) -> contextlib.AbstractContextManager[None]:
+        """The array for one run: `with array.reserved(): ...`. Raises RunError while another has its instrument."""
+        return self.bench.reserved(self._settings.instrument)
 
     @property
     def is_in_process(self) -> bool:

@@ -222,11 +222,16 @@ def read_bench(path: str | Path | None = None) -> BenchFile:
     except (OSError, UnicodeDecodeError) as problem:
         reason = getattr(problem, "strerror", None) or "not a text file"
         raise BenchError(f"{chosen}: cannot be read as a bench file: {reason}") from None
+    return check_text(text, chosen)
+
+
+def check_text(text: str, path: Path) -> BenchFile:
+    """The bench file with this `text` at `path`, whether it stands there yet or not. Raises BenchError."""
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
-        raise BenchError(f"{chosen.name}: not TOML: {problem}") from None
-    return BenchFile(chosen.resolve(), raw, os.environ)
+        raise BenchError(f"{path.name}: not TOML: {problem}") from None
+    return BenchFile(path.resolve(), raw, os.environ)
 
 
 def _leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

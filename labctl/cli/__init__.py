@@ -70,8 +70,7 @@ def _run(arguments: list[str] | None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("labctl: interrupted", err=True)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
+    except SystemExit:  # click's way to say that nobody reads our output any more
         return 0
     except Exception as problem:  # noqa: BLE001 -- the last line between a fault and the user
         from labctl.cli.console import report

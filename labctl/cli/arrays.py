@@ -13,11 +13,11 @@ import numpy as np
 from labctl.array import MemoryArray
 from labctl.bench.live import ArrayPlan, BenchArray, load_bench
 from labctl.cli.console import Progress, QuantityType, print_json, print_table, settings_from
-from labctl.errors import TargetError, UsageError
+from labctl.errors import LabctlError, TargetError, UsageError
 from labctl.plugins import load_protocol
 from labctl.runner import RunResult, prepare, run
 from labctl.steps import Cost
-from labctl.targets import Target, WeightMapping, default_target, load_target, place, readable_range
+from labctl.targets import DEFAULT_MAPPING, Target, WeightMapping, default_target, load_target, place, readable_range
 from labctl.units import format_quantity
 
 _Decorated = Callable[..., Any]
@@ -64,12 +64,8 @@ _yes = click.option("--yes", is_flag=True, help="Do not ask before pulsing a rea
     type=click.Choice(["single", "differential"]),
     help="The target holds weights: how they stand in cells.",
 )
-@click.option(
-    "--g-min", type=QuantityType("S"), default="2uS", show_default=True, help="Lowest conductance a weight maps to."
-)
-@click.option(
-    "--g-max", type=QuantityType("S"), default="40uS", show_default=True, help="Highest conductance a weight maps to."
-)
+@click.option("--g-min", type=QuantityType("S"), help="Lowest conductance a weight maps to.  [default: 2uS]")
+@click.option("--g-max", type=QuantityType("S"), help="Highest conductance a weight maps to.  [default: 40uS]")
 @click.option(
     "--scale",
     type=QuantityType("S"),
@@ -102,8 +98,8 @@ def program_array(
     unit: str | None,
     dataset: str | None,
     mapping: str | None,
-    g_min: float,
-    g_max: float,
+    g_min: float | None,
+    g_max: float | None,
     scale: float | None,
     at: str,
     exclude: Path | None,
@@ -118,7 +114,17 @@ def program_array(
     TARGET is a .npy, .npz, .csv or .h5 file: conductances (--unit, where the file does not say it) or weights
     (--mapping). Without TARGET the shipped weights of a trained MNIST layer are programmed.
     """
-    weights = WeightMapping(mapping, g_min, g_max, scale) if mapping else None  # type: ignore[arg-type]
+    _refuse_idle_options(
+        target,
+        mapping,
+        {"--unit": unit, "--dataset": dataset, "--mapping": mapping},
+        {"--g-min": g_min, "--g-max": g_max, "--scale": scale},
+    )
+    weights = None
+    if mapping:
+        low = DEFAULT_MAPPING.g_min if g_min is None else g_min
+        high = DEFAULT_MAPPING.g_max if g_max is None else g_max
+        weights = WeightMapping(mapping, low, high, scale)  # type: ignore[arg-type]
     loaded = load_target(target, unit=unit, mapping=weights, dataset=dataset) if target else default_target()
     corner = _corner(at)
     settings: dict[str, Any] = {"tolerance": tolerance}
@@ -127,7 +133,7 @@ def program_array(
     if reverify is not None:
         settings["reverify"] = reverify
     if not form:
-        settings["form"] = None
+        settings["form_pristine"] = False
 
     def with_target(array: BenchArray | ArrayPlan) -> dict[str, Any]:
         return {**settings, **_on_array(loaded, corner, exclude, array)}
@@ -154,7 +160,7 @@ def read_array(repeats: int, **common: Any) -> None:
 def _carry_out(
     protocol: str,
     settings_for: Callable[[BenchArray | ArrayPlan], dict[str, Any]],
-    show: Callable[[RunResult, Path | None], None],
+    show: Callable[[RunResult], None],
     *,
     pulses: bool,
     bench: Path | None,
@@ -183,11 +189,13 @@ def _carry_out(
             result = run(
                 procedure, array, out=out, seed=seed, progress=progress, command=" ".join(sys.argv), **settings
             )
-    figure = _draw(result.path) if plotted else None
     if as_json:
-        print_json(_as_json(result, figure))
-    else:
-        show(result, figure)
+        print_json(_as_json(result, _draw(result.path) if plotted else None))
+        return
+    show(result)
+    figure = _draw(result.path) if plotted else None
+    if figure is not None:
+        click.echo(f"figure            {figure}")
 
 
 def _ask(array: BenchArray) -> None:
@@ -198,6 +206,18 @@ def _ask(array: BenchArray) -> None:
     if not sys.stdin.isatty():
         raise UsageError(f"{question} There is no terminal to answer from: say --yes")
     click.confirm(question, abort=True, err=True)
+
+
+def _refuse_idle_options(
+    target: str | None, mapping: str | None, of_target: dict[str, Any], of_mapping: dict[str, Any]
+) -> None:
+    """An option that would do nothing is a mistake the user wants to hear of."""
+    idle = [name for name, value in of_target.items() if value is not None and target is None]
+    if idle:
+        raise UsageError(f"{', '.join(idle)}: says how to read a TARGET file, and none is given")
+    idle = [name for name, value in of_mapping.items() if value is not None and mapping is None]
+    if idle:
+        raise UsageError(f"{', '.join(idle)}: says how weights map to conductances, and there is no --mapping")
 
 
 def _corner(text: str) -> tuple[int, int]:
@@ -232,7 +252,8 @@ def _excluded(path: Path, shape: tuple[int, int]) -> np.ndarray:
             if mask.shape != shape or mask.dtype != bool:
                 raise TargetError(f"{path.name}: must be booleans of shape {shape}, not {mask.dtype} of {mask.shape}")
             return np.asarray(mask)
-        pairs = np.loadtxt(path, int, delimiter=",", ndmin=2, comments="#")
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.partition("#")[0].strip()]
+        pairs = np.loadtxt(lines, int, delimiter=",", ndmin=2, comments="#") if lines else np.empty((0, 2), int)
         mask = np.zeros(shape, bool)
         if pairs.shape[1] != 2 or (pairs < 0).any() or (pairs >= shape).any():
             raise TargetError(f"{path.name}: every line must be row,column on an array of {shape[0]} x {shape[1]}")
@@ -242,10 +263,17 @@ def _excluded(path: Path, shape: tuple[int, int]) -> np.ndarray:
         raise TargetError(f"{path}: cannot be read as cells to exclude: {problem}") from None
 
 
-def _draw(path: Path) -> Path:
-    from labctl.analysis.figures import save_figure
+def _draw(path: Path) -> Path | None:
+    """The figure beside the run, which is what it is with or without one."""
+    try:
+        from labctl.analysis.figures import save_figure
 
-    return save_figure(path)
+        return save_figure(path)
+    except LabctlError as problem:
+        click.echo(f"labctl: no figure: {problem}", err=True)
+    except KeyboardInterrupt:
+        click.echo("labctl: no figure: interrupted", err=True)
+    return None
 
 
 def _as_json(result: RunResult, figure: Path | None) -> dict[str, Any]:
@@ -281,7 +309,7 @@ def _print_cost(cost: Cost, as_json: bool) -> None:
     click.echo("dry run: every check passed, nothing was sent", err=True)
 
 
-def _print_programmed(result: RunResult, figure: Path | None) -> None:
+def _print_programmed(result: RunResult) -> None:
     summary = result.summary
     share, rms = summary["fraction_in_window"], summary["rms_error_siemens"]
     per_cell = summary["pulses_per_cell"]
@@ -300,16 +328,14 @@ def _print_programmed(result: RunResult, figure: Path | None) -> None:
         ),
         ("RMS error", format_quantity(rms, "S") if rms is not None else "-"),
     ]
-    _print_rows(rows, result, figure)
+    _print_rows(rows, result)
 
 
-def _print_plain(result: RunResult, figure: Path | None) -> None:
-    _print_rows(
-        [(name.replace("_", " "), _shown(name, value)) for name, value in result.summary.items()], result, figure
-    )
+def _print_plain(result: RunResult) -> None:
+    _print_rows([(_label(name), _shown(name, value)) for name, value in result.summary.items()], result)
 
 
-def _print_rows(rows: list[tuple[str, Any]], result: RunResult, figure: Path | None) -> None:
+def _print_rows(rows: list[tuple[str, Any]], result: RunResult) -> None:
     unsafe = [f"{each.instrument}: {each.problem}" for each in result.safe_state if each.problem]
     print_table(
         [
@@ -317,9 +343,12 @@ def _print_rows(rows: list[tuple[str, Any]], result: RunResult, figure: Path | N
             ("time", f"{result.elapsed_s:.2f} s"),
             ("safe state", "; ".join(unsafe) or "reached"),
             ("run file", result.path),
-            *([("figure", figure)] if figure else []),
         ]
     )
+
+
+def _label(name: str) -> str:
+    return name.removesuffix("_siemens").removesuffix("_volts").replace("_", " ")
 
 
 def _shown(name: str, value: Any) -> str:

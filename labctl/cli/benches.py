@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import click
 
 from labctl.bench.live import Bench, load_bench
-from labctl.bench.settings import read_bench
+from labctl.bench.settings import check_text, read_bench
 from labctl.cli.console import print_json, print_table
 from labctl.errors import BenchError, LabctlError
 from labctl.units import format_quantity
@@ -17,14 +19,14 @@ _TEMPLATE = """\
 # A bench: which instruments there are, which arrays hang on them, and what they stand.
 # Quantities are text with a unit. `labctl bench show` prints every value in force and where it comes from.
 
-name = "{name}"
+name = {name}
 operator = ""
 runs = "runs"                       # where run files go, from this file's folder
 
 [instruments.board]
 driver = "test_board"
-resource_name = "{resource_name}"
-visa_library = "{visa_library}"     # PyVISA's: "@py", "" for an installed VISA, "@labctl" for [simulated] below
+resource_name = {resource_name}
+visa_library = {visa_library}     # PyVISA's: "@py", "" for an installed VISA, "@labctl" for [simulated] below
 timeout = "5 s"
 rows = 512
 cols = 512
@@ -49,7 +51,7 @@ max_width = "100 us"
 _SIMULATED = """
 [simulated.board]                   # served to this process by "@labctl", to others by `labctl sim serve`
 simulator = "test_board"
-resource_name = "{resource_name}"
+resource_name = {resource_name}
 chip = "{chip}"                     # the serial number: another number is another chip
 state = "{chip}.h5"                 # what the chip remembers between commands; remove the line for a fresh one
 """
@@ -72,18 +74,24 @@ def init(path: Path, resource_name: str | None, visa_library: str, chip: str, fo
     """Write a bench file to start from."""
     if path.exists() and not force:
         raise BenchError(f"{path} exists already: choose another name, or say --force")
-    simulated = resource_name is None
-    name = resource_name or "TCPIP0::127.0.0.1::5025::SOCKET"
-    library = "@labctl" if simulated else visa_library
-    text = _TEMPLATE.format(name=path.stem, resource_name=name, visa_library=library)
-    if simulated:
-        text += _SIMULATED.format(resource_name=name, chip=chip)
+    text = _bench_text(path.stem, resource_name, visa_library, chip)
+    check_text(text, path)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as problem:
         raise BenchError(f"{path}: cannot be written: {problem.strerror}") from None
-    read_bench(path)
     click.echo(f"{path} written; try: labctl bench check {path}")
+
+
+def _bench_text(name: str, resource_name: str | None, visa_library: str, chip: str) -> str:
+    """A bench file with these values, which may be any text."""
+    if not re.fullmatch(r"[\w.-]+", chip):
+        raise BenchError(f"--chip {chip!r}: a serial number is letters, digits, points, dashes and underlines")
+    simulated = resource_name is None
+    resource = json.dumps(resource_name or "TCPIP0::127.0.0.1::5025::SOCKET")
+    library = "@labctl" if simulated else visa_library
+    text = _TEMPLATE.format(name=json.dumps(name), resource_name=resource, visa_library=json.dumps(library))
+    return text + _SIMULATED.format(resource_name=resource, chip=chip) if simulated else text
 
 
 @bench.command()

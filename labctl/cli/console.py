@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -26,10 +27,10 @@ def report(problem: Exception) -> int:
         traceback.print_exception(problem)
     if isinstance(problem, LabctlError):
         run_path = getattr(problem, "run_path", None)
-        where = f" (recorded in {run_path})" if run_path and str(run_path) not in str(problem) else ""
-        click.echo(f"labctl: {problem}{where}", err=True)
-        for note in getattr(problem, "__notes__", ()):
-            click.echo(f"labctl: {note}", err=True)
+        further = [f"recorded in {run_path}"] if run_path else []
+        further += getattr(problem, "__notes__", [])
+        told = f" ({'; '.join(further)})" if further else ""
+        click.echo(f"labctl: {problem}{told}", err=True)
         return problem.exit_code
     click.echo(
         f"labctl: a fault in labctl itself: {type(problem).__name__}: {problem} "
@@ -52,7 +53,7 @@ def print_table(rows: Iterable[Sequence[Any]], header: Sequence[str] = ()) -> No
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for number, line in enumerate(lines):
         text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        click.secho(text, bold=bool(header) and number == 0)
+        click.secho(text, bold=bool(header) and number == 0 and not os.environ.get("NO_COLOR"))
 
 
 def settings_from(procedure: Procedure, pairs: Iterable[str]) -> dict[str, Any]:
@@ -128,7 +129,7 @@ class Progress:
         self._pulses = 0
 
     def __enter__(self) -> Progress:
-        if not self._quiet and sys.stderr.isatty():
+        if not self._quiet and sys.stderr is not None and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
@@ -146,18 +147,26 @@ class Progress:
 
     def __exit__(self, *unused: object) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            with contextlib.suppress(OSError, ValueError):
+                self._bar.stop()
 
     def __call__(self, step: Step) -> None:
+        """Showing must not be able to fail a run: where nobody looks any more, it goes quiet."""
         if self._quiet:
             return
-        self._pulses += int(step.values.get("pulses", 0))
+        try:
+            self._show(step)
+        except (OSError, ValueError):
+            self._quiet = True
+
+    def _show(self, step: Step) -> None:
+        self._pulses += int(step.values.get("pulses", 0)) + int(step.values.get("forming_pulses", 0))
         done, total = step.progress or (0, 0)
         if self._bar is not None:
             if step.phase != self._phase:
                 self._bar.reset(self._task, description=step.phase.replace("_", " "))
             self._bar.update(self._task, completed=done, total=total or None, detail=self._detail(step))
-        elif step.phase != self._phase or time.monotonic() - self._shown > self._EVERY_S:
+        elif step.values and (step.phase != self._phase or time.monotonic() - self._shown > self._EVERY_S):
             click.echo(f"{step.phase.replace('_', ' '):<12} {self._detail(step)}{self._left(done, total)}", err=True)
             self._shown = time.monotonic()
         if step.phase != self._phase:

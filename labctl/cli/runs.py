@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -25,7 +24,8 @@ def runs() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_(folder: Path | None, as_json: bool) -> None:
     """The runs in FOLDER (default: where the bench puts them), newest last."""
-    found = list_runs(folder or read_bench().runs_folder)
+    usual = read_bench().runs_folder if folder is None else folder
+    found = [] if folder is None and not usual.exists() else list_runs(usual)
     if as_json:
         print_json([asdict(each) for each in found])
         return
@@ -43,8 +43,9 @@ def show(run: Path, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    flat = {**found, **found.pop("attributes"), **found.pop("summary")}
-    print_table([(name.replace("_", " "), _short(value)) for name, value in flat.items() if value not in ("", None)])
+    attributes, summary = found.pop("attributes"), found.pop("summary")
+    flat = {**found, **attributes, **summary}
+    print_table([(name.replace("_", " "), value) for name, value in flat.items() if value not in ("", None)])
 
 
 @runs.command()
@@ -79,8 +80,3 @@ def _row(run: RunSummary) -> tuple[str, ...]:
         f"{run.pulses:,}",
         str(run.attributes.get("wall_time_start", run.started)),
     )
-
-
-def _short(value: Any, most: int = 100) -> str:
-    text = str(value)
-    return text if len(text) <= most else text[: most - 3] + "..."

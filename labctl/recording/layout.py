@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ OWN_ATTRIBUTES = {"format", "format_version", "Conventions", "NX_class", "defaul
 EPOCH = "seconds since 1970-01-01T00:00:00Z"
 NOT_COUNTED = -1
 """The sequence number where the board keeps none."""
+
+NOT_WRITTEN = "not_written"
+"""The flag of cells that a map of flags was not written for; its code is the largest of the map's dtype."""
 
 TEXTS = ("message", "summary", "snapshot_after")
 """What is only known at the end, of any length: datasets of characters in `provenance`."""
@@ -159,7 +162,7 @@ def phase_codes(phases: Sequence[str]) -> dict[str, int]:
 
 def maps(variables: Sequence[Variable]) -> tuple[Column, ...]:
     """One value a cell, as the protocol declares."""
-    return tuple(_declared(variable) for variable in variables if variable.dims)
+    return tuple(_with_unwritten(variable, _declared(variable)) for variable in variables if variable.dims)
 
 
 def event_chunk(geometry: Geometry) -> int:
@@ -176,6 +179,21 @@ def _codes(name: str, long_name: str, scale: Scale) -> Column:
     """A column of converter codes: two bytes, or four where the converter itself uses all 65,536."""
     dtype = "u2" if scale.top < np.iinfo("u2").max else "u4"
     return Column(name, dtype, long_name, scale.unit, fill=np.iinfo(dtype).max, masked=True, scale=scale)
+
+
+def _with_unwritten(variable: Variable, column: Column) -> Column:
+    """A map that tells a 0 from a cell not written, though it is of integers: by the dtype's largest number.
+
+    Flags stay integers when decoded, so there it is one flag more instead of CF's fill.
+    """
+    if variable.fill is not None or np.dtype(variable.dtype).kind not in "iu":
+        return column
+    largest = int(np.iinfo(variable.dtype).max)
+    if not variable.flags:
+        return replace(column, fill=largest, masked=True)
+    if largest in variable.flags.values():
+        return column
+    return replace(column, fill=largest, flags={**variable.flags, NOT_WRITTEN: largest})
 
 
 def _declared(variable: Variable) -> Column:

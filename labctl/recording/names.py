@@ -37,6 +37,9 @@ def new_run_path(folder: Path, protocol: str, chip_serial: str, time: float) -> 
 
 
 def lock_path(path: Path) -> Path:
+    """The lock file beside the run at `path`; RecordingError where `path` names a folder."""
+    if not path.name or path.is_dir():
+        raise RecordingError(f"{path} is a folder, not a run file")
     return path.with_name(path.name + ".lock")
 
 

@@ -14,6 +14,7 @@ import msgspec
 from labctl.errors import RecordingError
 from labctl.recording import layout, names
 from labctl.recording.layout import Commit, Outcome
+from labctl.recording.superblock import Superblock, plainly, read_superblock, refuse_missing_rows
 from labctl.recording.text import iso_time
 
 if TYPE_CHECKING:
@@ -58,18 +59,22 @@ def open_run(path: str | Path) -> xarray.DataTree:
     from labctl.recording.tree import open_tree
 
     path = Path(path)
-    with opened(path) as (_, commit):
-        return open_tree(path, commit)
+    with opened(path) as (file, commit), whole(path):
+        return open_tree(path, commit, swmr=file.swmr_mode)
 
 
 def read_summary(path: str | Path) -> RunSummary:
     """The run at `path` in a few lines. Raises RecordingError for what is not a run file."""
     path = Path(path)
-    with opened(path) as (file, commit):
-        attributes = {name: text(content) for name, content in file.attrs.items()}
-        texts = dict.fromkeys(layout.TEXTS, "")
-        if commit.outcome not in (Outcome.LIVE, Outcome.KILLED):
-            texts = {name: file["provenance"][name][:].tobytes().decode() for name in layout.TEXTS}
+    with opened(path) as (file, commit), whole(path):
+        return _summary(path, file, commit)
+
+
+def _summary(path: Path, file: h5py.File, commit: Commit) -> RunSummary:
+    attributes = {name: text(content) for name, content in file.attrs.items()}
+    texts = dict.fromkeys(layout.TEXTS, "")
+    if commit.outcome not in (Outcome.LIVE, Outcome.KILLED):
+        texts = {name: file["provenance"][name][:].tobytes().decode() for name in layout.TEXTS}
     return RunSummary(
         path=path,
         protocol=attributes["protocol"],
@@ -86,7 +91,7 @@ def read_summary(path: str | Path) -> RunSummary:
         pulses=commit.pulses,
         unsettled=commit.unsettled,
         attributes={name: item for name, item in attributes.items() if name not in layout.OWN_ATTRIBUTES},
-        summary=msgspec.json.decode(texts["summary"] or "{}"),
+        summary=msgspec.json.decode(texts["summary"] or "{}", type=dict[str, Any]),
     )
 
 
@@ -99,20 +104,79 @@ def opened(path: Path) -> Iterator[tuple[h5py.File, Commit]]:
     """
     live = names.is_live(path)
     try:
-        file = h5py.File(path, "r", swmr=True)
+        file = _open(path, live=live)
     except FileNotFoundError:
         raise RecordingError(f"there is no file {path}") from None
     except OSError as error:
         raise RecordingError(f"{path} is not a run file: {error}") from error
     with file:
-        if file.attrs.get("format") != layout.FORMAT:
-            raise RecordingError(f"{path} is not a run file of labctl")
-        if file.attrs["format_version"] > layout.FORMAT_VERSION:
-            raise RecordingError(f"{path} was written by a newer labctl; update this one")
-        commit = _last_commit(file)
+        with whole(path):
+            _check_kind(file, path)
+            commit = _last_commit(file)
         if commit.outcome is Outcome.RUNNING:
             commit = replace(commit, outcome=Outcome.LIVE if live else Outcome.KILLED)
         yield file, commit
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[None]:
+    """Whatever a file that lacks a part of a run makes h5py, xarray and decoders say, in one sentence."""
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
+        raise RecordingError(f"{path} is not a whole run file: {_first_line(error)}") from error
+    except (OSError, RuntimeError, msgspec.MsgspecError) as error:
+        raise RecordingError(f"{path} is not a whole run file: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error.args[0] if error.args else error).partition("\n")[0]
+
+
+def _open(path: Path, *, live: bool) -> h5py.File:
+    """In SWMR mode only where a writer has the file, or had when it was killed: HDF5 does not notice there that
+    a file is cut short, and may never come back. A kill never leaves a file shorter than its superblock says.
+    """
+    block = read_superblock(path)
+    if live:
+        return h5py.File(path, "r", swmr=True)
+    if block and block.missing:
+        _refuse_cut(path, block)
+        return h5py.File(path, "r", swmr=True)
+    try:
+        return h5py.File(path, "r", swmr=block is not None and block.marked_open)
+    except OSError as error:
+        if "SWMR" not in str(error):
+            raise
+        return h5py.File(path, "r", swmr=True)  # this process has it open from when it was live
+
+
+def _refuse_cut(path: Path, block: Superblock) -> None:
+    """A file may only be short where a full disk ended the run: closed, no outcome, and all that counts there."""
+    cut = RecordingError(f"{path} is not a whole run file: its last {block.missing} bytes are missing")
+    if block.marked_open:
+        raise cut
+    with whole(path), plainly(path) as file:
+        _check_kind(file, path)
+        commit = Commit.from_row(file["commit/record"][:])
+        if commit.outcome is not Outcome.RUNNING:
+            raise cut
+        counted = {"events": commit.events, "operations": commit.operations, "steps": commit.steps}
+        refuse_missing_rows(file, path, counted)
+
+
+def _check_kind(file: h5py.File, path: Path) -> None:
+    """That it is a run of a labctl no newer than this, with every part readers count on."""
+    if file.attrs.get("format") != layout.FORMAT:
+        raise RecordingError(f"{path} is not a run file of labctl")
+    if file.attrs["format_version"] > layout.FORMAT_VERSION:
+        raise RecordingError(f"{path} was written by a newer labctl; update this one")
+    for name in ("protocol", "title", "started", "rows", "cols"):
+        if name not in file.attrs:
+            raise RecordingError(f"{path} is not a whole run file: it lacks the attribute `{name}`")
+    for name in ("events", "operations", "steps", "maps", "provenance", "commit/record"):
+        if name not in file:
+            raise RecordingError(f"{path} is not a whole run file: it lacks `{name}`")
 
 
 def _last_commit(file: h5py.File) -> Commit:

@@ -40,7 +40,7 @@ def recover(path: Path, to: Path, *, overwrite: bool = False) -> None:
                 _copy(source, copy, commit)
                 _settle(copy, commit)
         os.replace(part, to)
-    except OSError as error:
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise RecordingError(f"cannot recover {path} to {to}: {error}") from error
     finally:
         part.unlink(missing_ok=True)

@@ -23,9 +23,9 @@ STATUS = {"saturated": 1, "not_read": 2, "unknown_dose": 4, "not_applied": 8}
 """Bits of `events/status`."""
 
 
-def open_tree(path: Path, commit: Commit) -> xarray.DataTree:
-    """The file at `path` as of `commit`, as a tree."""
-    tree = xarray.open_datatree(path, engine="h5netcdf", driver_kwds={"swmr": True}, decode_timedelta=False)
+def open_tree(path: Path, commit: Commit, *, swmr: bool) -> xarray.DataTree:
+    """The file at `path` as of `commit`, as a tree. swmr: whether it is open in that mode, which must not differ."""
+    tree = xarray.open_datatree(path, engine="h5netcdf", driver_kwds={"swmr": swmr}, decode_timedelta=False)
     groups: Mapping[str, xarray.DataTree] = tree.children
     unsettled = State.UNKNOWN_DOSE if commit.outcome is Outcome.KILLED else State.INTENDED
     operations = groups["operations"].to_dataset().isel(operation=slice(commit.operations_intended))

@@ -20,7 +20,7 @@ import pytest
 from benches import labctl, result_of, served, started, write_bench
 
 import labctl as package
-from labctl.errors import CapabilityError, LimitError, RunError, SettingsError
+from labctl.errors import CapabilityError, LimitError, RunError, SettingsError, UsageError
 from labctl.recording.reader import read_summary
 
 SLOW = {"rows": 48, "cols": 48, "simulated": 'clock = "real"'}  # a pass takes 10 ms, a whole run a few seconds
@@ -191,6 +191,89 @@ def test_a_protocol_that_breaks_leaves_a_failed_run_and_safe_state(tmp_path: Pat
     assert summary.steps == 1
 
 
+def test_a_file_that_cannot_be_finished_is_an_error_not_a_finished_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("labctl.recording.writer.LiveFile.finish", full)
+    with package.load_bench(write_bench(tmp_path)) as bench, bench.array() as array:
+        with pytest.raises(RunError, match="No space left on device") as caught:
+            package.run("read", array)
+        assert array.driver.link.query(":OUTPut?") == "0"
+    assert read_summary(caught.value.run_path).outcome == "killed"
+
+
+@POSIX
+def test_signals_while_a_run_is_ending_do_not_break_the_ending_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with package.load_bench(write_bench(tmp_path)) as bench, bench.array() as array:
+        reach = array.driver.safe_state
+
+        def struck(timeout_s: float) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+            reach(timeout_s)
+
+        monkeypatch.setattr(array.driver, "safe_state", struck)
+        result = package.run("read", array)
+        monkeypatch.undo()
+        assert array.driver.link.query(":OUTPut?") == "0"
+    assert read_summary(result.path).outcome == "finished"
+    assert not result.path.with_name(result.path.name + ".lock").exists()
+
+
+def test_two_runs_at_once_on_one_instrument_are_refused(tmp_path: Path) -> None:
+    with package.load_bench(write_bench(tmp_path)) as bench, bench.array() as array:
+
+        def nested(step: Any) -> None:  # noqa: ARG001
+            package.run("read", array)
+
+        with pytest.raises(RunError, match="a run is going on on 'board' already"):
+            package.run("forming", array, progress=nested)
+        assert package.run("read", array).outcome == "finished"
+
+
+def test_what_is_no_array_is_told_so(tmp_path: Path) -> None:
+    with (
+        package.load_bench(write_bench(tmp_path)) as bench,
+        pytest.raises(UsageError, match=r"needs an array of a bench, as bench.array\(\) gives it, not Bench"),
+    ):
+        package.run("read", bench)
+
+
+def test_numbers_and_lists_of_any_kind_are_settings(tmp_path: Path) -> None:
+    with package.load_bench(write_bench(tmp_path, rows=2, cols=2)) as bench, bench.array() as array:
+        result = package.run(
+            "write_verify",
+            array,
+            target=[[2e-5, 2e-5], [1e-5, 1e-5]],
+            tolerance=np.float32(1e-6),
+            max_pulses=np.int64(90),
+        )
+        with pytest.raises(SettingsError, match=r"\$.target: expected an array, got int"):
+            package.run("write_verify", array, target=5)
+        with pytest.raises(SettingsError, match="seed: must be a whole number from 0 on, not -1"):
+            package.run("read", array, seed=-1)
+    assert result.summary["cells"] == 4
+
+
+@POSIX
+def test_nobody_looking_any_more_does_not_fail_a_run(tmp_path: Path, target_file: Path) -> None:
+    command = " ".join(program(target_file, write_bench(tmp_path, rows=48, cols=48)))
+    done = subprocess.run(
+        f"{sys.executable} -m labctl {command} 2>&1 | head -1",
+        shell=True,
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert done.stdout.count(b"\n") == 1
+    wait_for(lambda: read_summary(only_run(tmp_path)).outcome == "finished")
+
+
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file where the folder should be")
     with (
@@ -202,7 +285,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
 
 
 @POSIX
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_one_signal_finishes_the_step_and_stops_in_safe_state(
     tmp_path: Path, target_file: Path, number: signal.Signals
 ) -> None:
@@ -210,7 +293,8 @@ def test_one_signal_finishes_the_step_and_stops_in_safe_state(
         process.send_signal(number)
         _, told = process.communicate(timeout=20)
         assert process.returncode == 130
-        assert f"stopped by {number.name}; in safe state" in told
+        assert f"labctl: stopped by {number.name} (recorded in " in told
+        assert "; in safe state)" in told
         assert "Traceback" not in told
         assert ask(bench, "OUTP?") == "0"
     summary = read_summary(only_run(tmp_path))
@@ -244,6 +328,7 @@ def test_a_board_that_dies_half_way_is_exit_code_3_and_its_last_pulses_are_of_un
             _, told = process.communicate(timeout=30)
         assert process.returncode == 3
         assert "SOCKET" in told
+        assert "NOT in safe state: board: " in told
         assert "Traceback" not in told
     summary = read_summary(only_run(tmp_path))
     assert summary.outcome == "failed"

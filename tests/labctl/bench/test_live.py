@@ -169,6 +169,16 @@ def test_leaving_one_array_leaves_another_on_its_instrument(tmp_path: Path, boar
         assert not bench.snapshot()
 
 
+def test_pulses_of_a_cell_count_through_whichever_array_they_come(tmp_path: Path, board: ServedBoard) -> None:
+    arrays = '[arrays.second]\ninstrument = "board"\n[arrays.second.cell_limits]\nmax_pulses = 2'
+    path = write_bench(tmp_path, resource=board.resource_name, library="@py", arrays=arrays)
+    with load_bench(path) as bench, bench.array("main") as first, bench.array("second") as second:
+        first.pulse(batch_of([1], 2))
+        second.pulse(batch_of([1], 2))
+        with pytest.raises(LimitError, match="max_pulses of 2"):
+            second.pulse(batch_of([1], 2))
+
+
 def test_arrays_of_a_bench_can_be_used_one_after_the_other(path: Path) -> None:
     with load_bench(path) as bench:
         for _ in range(2):

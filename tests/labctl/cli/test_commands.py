@@ -92,6 +92,9 @@ GOOD = np.full((32, 32), 20.0)
             1,
             r"all 1024 cells read below 500 nS: the array has not been formed",
         ),
+        (["--mapping", "differential"], 2, r"--mapping: says how to read a TARGET file, and none is given"),
+        (["target.npy", "--unit", "uS", "--scale", "3uS"], 2, r"--scale: says how weights map .* no --mapping"),
+        (["target.npy", "--unit", "uS", "--set", "cells=true"], 2, r"\$.cells: expected an array, got bool"),
         (["target.npy", "--mapping", "differential", "--g-min", "9uS", "--g-max", "3uS"], 2, r"g_min < g_max"),
     ],
 )

@@ -1,0 +1,99 @@
+"""What the first bytes of an HDF5 file say, read without HDF5, which may retry for ever on a file cut short.
+
+In SWMR mode HDF5 takes metadata that is not there for metadata being written, and bytes that are not there for
+zeros. So the size is looked at before a file is opened in that mode.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from labctl.errors import RecordingError
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_FIELDS = struct.Struct("<8s4B4QI")  # signature; version, two sizes, flags; base, extension, end, root; checksum
+_EIGHT_BYTES = 8  # the size of addresses and lengths in every run file
+
+
+@dataclass(frozen=True, slots=True)
+class Superblock:
+    """marked_open: by a writer, who lives, or was killed. missing: bytes the file should have and has not."""
+
+    marked_open: bool
+    missing: int
+
+
+def read_superblock(path: Path) -> Superblock | None:
+    """The superblock of the file at `path`; None for one no run has, which HDF5 may judge.
+
+    Raises OSError where there is no file to read, RecordingError where it ends within the superblock.
+    """
+    with path.open("rb") as file:
+        head = file.read(_FIELDS.size)
+        size = os.fstat(file.fileno()).st_size  # after the superblock: a live file only grows
+    if not head.startswith(_SIGNATURE[: len(head)]) or not head:
+        return None
+    if len(head) < _FIELDS.size:
+        raise RecordingError(f"{path} is not a whole run file: it is cut short after {size} bytes")
+    _, version, address_bytes, _, flags, base, _, end, _, _ = _FIELDS.unpack(head)
+    if version not in (2, 3) or address_bytes != _EIGHT_BYTES:
+        return None
+    return Superblock(flags != 0, max(0, base + end - size))
+
+
+@contextlib.contextmanager
+def plainly(path: Path) -> Iterator[h5py.File]:
+    """The closed but short file at `path`, where reading what is missing is an error at once."""
+    with _ShortFile(path) as content, h5py.File(content, "r") as file:
+        yield file
+
+
+def refuse_missing_rows(file: h5py.File, path: Path, rows: Mapping[str, int]) -> None:
+    """RecordingError where rows that count, by group, lie in the missing part of `path`, or metadata does (OSError)."""
+    size = path.stat().st_size
+    for group in file.values():
+        dict(group.attrs)
+        for dataset in group.values():
+            dict(dataset.attrs)
+            counted = rows.get(group.name[1:], 0)
+            if dataset.chunks and any(first < counted and end > size for first, end in _chunks(dataset)):
+                raise RecordingError(f"{path} is not a whole run file: rows of {dataset.name} are cut off")
+
+
+def _chunks(dataset: h5py.Dataset) -> list[tuple[int, int]]:
+    """First row of each chunk, and where in the file the chunk ends."""
+    found: list[tuple[int, int]] = []
+
+    def note(chunk: Any) -> None:
+        found.append((chunk.chunk_offset[0], chunk.byte_offset + chunk.size))
+
+    dataset.id.chunk_iter(note)
+    return found
+
+
+class _ShortFile(io.FileIO):
+    """Says it is as long as its superblock has it; fails where it is not."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "rb")
+        block = read_superblock(path)
+        self._length = os.fstat(self.fileno()).st_size + (block.missing if block else 0)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        return super().seek(self._length + offset) if whence == os.SEEK_END else super().seek(offset, whence)
+
+    def readinto(self, buffer: Any, /) -> int:
+        wanted = memoryview(buffer).nbytes
+        got = super().readinto(buffer) or 0
+        if got < wanted:
+            raise OSError(f"{wanted - got} bytes are missing")
+        return got
