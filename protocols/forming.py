@@ -7,6 +7,7 @@ failure: real chips have them (98 to 99.8 % on good chips).
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,8 +69,15 @@ def amplitudes(settings: FormingSettings, dac: Scale) -> Codes:
     return np.concatenate([ramp, np.repeat(ramp[-1:], settings.hold)])
 
 
-def form(array: MemoryArray, settings: FormingSettings, wanted: np.ndarray | None = None) -> Any:
+def form(
+    array: MemoryArray,
+    settings: FormingSettings,
+    wanted: np.ndarray | None = None,
+    maps: Mapping[str, np.ndarray] | None = None,
+) -> Generator[Step, None, Formed]:
     """Steps that form the `wanted` cells (bool, (cells,); all where None); returns Formed.
+
+    maps: recorded with the first step, before any pulse.
 
     A part of other protocols: `formed = yield from form(array, settings)`.
     """
@@ -82,7 +90,7 @@ def form(array: MemoryArray, settings: FormingSettings, wanted: np.ndarray | Non
     codes = amplitudes(settings, array.dac)
     stopped = False
     try:
-        yield Step("initial_read", {"unformed": len(cells)}, progress=(0, len(codes)))
+        yield Step("initial_read", {"unformed": len(cells)}, maps or {}, progress=(0, len(codes)))
         for count, code in enumerate(codes, 1):
             if not len(cells):
                 break

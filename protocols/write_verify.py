@@ -11,7 +11,7 @@ its top) a polarity and reversal.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 
 import numpy as np
 
@@ -28,14 +28,15 @@ from labctl.units import format_quantity
 def _steps(array: MemoryArray, settings: WriteVerifySettings, rng: np.random.Generator) -> Steps:  # noqa: ARG001
     limits = windows(settings, array.geometry, array.adc)
     shape = (array.geometry.rows, array.geometry.cols)
-    programming = yield from _begun(array, settings, limits)
+    target = {"target": np.where(limits.wanted, limits.target, np.float32("nan")).reshape(shape)}
+    programming = yield from _begun(array, settings, limits, target)
     if not settings.form_pristine and not len(programming.unfinished()):
         raise RunError(
             f"all {limits.count} cells read below {format_quantity(settings.form.formed_at, 'S')}: "
             "the array has not been formed; form it first"
         )
     try:
-        yield Step("initial_read", {}, {"initial": programming.conductance().reshape(shape)})
+        yield Step("initial_read", {}, {"initial": programming.conductance().reshape(shape), **target})
         if not programming.stopped:
             yield from programming.program(programming.unfinished(), "program")
             since = array.clock.now()
@@ -48,14 +49,17 @@ def _steps(array: MemoryArray, settings: WriteVerifySettings, rng: np.random.Gen
     return programming.summary()
 
 
-def _begun(array: MemoryArray, settings: WriteVerifySettings, limits: Windows) -> Generator[Step, None, Programming]:
-    """Forming or the first read, and what is known from it."""
+def _begun(
+    array: MemoryArray, settings: WriteVerifySettings, limits: Windows, maps: Mapping[str, np.ndarray]
+) -> Generator[Step, None, Programming]:
+    """Forming or the first read, and what is known from it. `maps` go with the step before the first pulse, so that
+    a killed run knows what it was for."""
     if not settings.form_pristine:
         conductance = array.read().conductance[0]
         programming = Programming.starting(array, settings, limits, conductance)
         programming.read_count = array.geometry.cells
         return programming
-    formed = yield from forming.form(array, settings.form, limits.wanted)
+    formed = yield from forming.form(array, settings.form, limits.wanted, maps)
     programming = Programming.starting(array, settings, limits, formed.conductance)
     programming.read_count, programming.forming_pulses = formed.reads, formed.pulses
     programming.stopped = formed.stopped

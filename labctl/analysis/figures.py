@@ -74,7 +74,9 @@ def draw(tree: xr.DataTree) -> Figure:
 def _draw_programming(tree: xr.DataTree) -> Figure:
     figure = Figure(figsize=(16, 8.2), layout="constrained")
     axes = figure.subplots(2, 4)
-    maps = _group(tree, "maps")
+    maps = (
+        _with_last_readings(tree) if tree.attrs.get("outcome") in ("killed", "live", "failed") else _group(tree, "maps")
+    )
     target, reached, error = (np.asarray(maps[name].values * _MICRO) for name in ("target", "reached", "error"))
     top = float(np.nanquantile(target, 0.999)) if np.isfinite(target).any() else 1.0
     _map(axes[0, 0], target, "target (µS)", vmin=0, vmax=top)
@@ -133,6 +135,25 @@ def _draw_steps_only(tree: xr.DataTree) -> Figure:
         axis.plot(steps[name].values, color="#4c72b0")
         axis.set(ylabel=name.replace("_", " "), xlabel="step")
     return figure
+
+
+def _with_last_readings(tree: xr.DataTree) -> xr.Dataset:
+    """The maps of a run that has not written its last ones: what its events say was reached, and after how many
+    pulses."""
+    maps, events, operations = (_group(tree, name) for name in ("maps", "events", "operations"))
+    if np.isfinite(maps["reached"].values).any():
+        return maps
+    cell, reading = events["cell"].values, events["reading"].values
+    read = np.isfinite(reading)
+    reached = np.full(maps["reached"].size, np.nan)
+    reached[cell[read]] = reading[read]  # the last one stays
+    kinds = dict(zip(operations["kind"].attrs["flag_meanings"].split(), range(99), strict=False))
+    kind = operations["kind"].values[events["operation"].values]
+    pulsed = np.isin(kind, [kinds["set"], kinds["reset"]])
+    pulses = np.bincount(cell[pulsed], minlength=reached.size).astype(float)
+    shape = maps["reached"].shape
+    found = {"reached": reached, "error": reached - maps["target"].values.ravel(), "pulses_per_cell": pulses}
+    return maps.assign({name: maps[name].copy(data=values.reshape(shape)) for name, values in found.items()})
 
 
 def _group(tree: xr.DataTree, name: str) -> xr.Dataset:
