@@ -1,4 +1,4 @@
-"""Drivers, protocols and simulators, found through entry points: ours and a stranger's by the same door.
+"""Drivers, protocols, simulators and servers, found through entry points: ours and a stranger's by the same door.
 
 A plug-in that cannot be imported is listed with its reason, never fatal to the others.
 """

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
@@ -59,8 +59,7 @@ class RunResult:
     outcome: str
     summary: Mapping[str, Any]
     elapsed_s: float
-    safe_state: list[SafeStateReport] = field(default_factory=list)
-    message: str = ""
+    safe_state: list[SafeStateReport]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ _COMMANDS = {
     "sim": ("labctl.cli.sim:sim", "Serve simulated instruments to any program."),
     "runs": ("labctl.cli.runs:runs", "List, show and recover recorded runs."),
     "plot": ("labctl.cli.runs:plot", "Draw the figures of a run."),
-    "plugins": ("labctl.cli.plugins:plugins", "List drivers, protocols and simulators."),
+    "plugins": ("labctl.cli.plugins:plugins", "List drivers, protocols, simulators and servers."),
 }
 
 

@@ -13,7 +13,7 @@ from labctl.plugins import list_plugins
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def plugins(as_json: bool) -> None:
-    """List the drivers, protocols and simulators of every installed package, with what is wrong with broken ones."""
+    """List the drivers, protocols, simulators and servers of all installed packages, and what is wrong with any."""
     found = list_plugins()
     if as_json:
         print_json([asdict(plugin) for plugin in found])
