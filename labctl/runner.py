@@ -212,6 +212,7 @@ class _Run:
             "labctl_version": __version__,
             **source_state(),
             "chip_serial": self.array.chip_serial,
+            "measurement": self.prepared.procedure.measurement,
             "operator": self.array.bench.operator,
             "bench_name": self.array.bench.name,
             "array": self.array.name,

@@ -74,6 +74,7 @@ class Procedure:
 
     steps: generator function of (array, settings, rng); does no I/O but through the array and sleeps only by
     the array's clock. plan: what it would cost at most; raises SettingsError when the settings cannot fit the array.
+    measurement: what kind of measurement its runs are (`retention`), by which analysis and calibration know them.
     """
 
     name: str
@@ -84,3 +85,4 @@ class Procedure:
     needs: Capability
     steps: Callable[[MemoryArray, Any, np.random.Generator], Steps]
     plan: Callable[[Geometry, Scale, Scale, Any], Cost]
+    measurement: str = ""

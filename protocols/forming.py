@@ -167,4 +167,5 @@ forming = Procedure(
     needs=Capability.FORM | Capability.READ,
     steps=_steps,
     plan=_plan,
+    measurement="forming",
 )

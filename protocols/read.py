@@ -89,4 +89,5 @@ read = Procedure(
     needs=Capability.READ,
     steps=_steps,
     plan=_plan,
+    measurement="map",
 )

@@ -114,4 +114,5 @@ write_verify = Procedure(
     needs=Capability.PULSE | Capability.READ,
     steps=_steps,
     plan=_plan,
+    measurement="programming",
 )
