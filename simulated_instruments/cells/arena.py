@@ -20,6 +20,7 @@ class Arena:
         self._made: dict[type[np.generic], list[NDArray[Any]]] = {}
         self._used: dict[type[np.generic], int] = {}
         self._first = np.arange(size, dtype=np.uint32)
+        self._turns = np.arange(size, dtype=np.float64)
 
     def reset(self) -> None:
         """Take back every array handed out so far: their contents may change from now on."""
@@ -47,6 +48,10 @@ class Arena:
         numbers = self.uint32(count)
         np.add(self._first[:count], np.uint32(start), out=numbers)
         return numbers
+
+    def turns(self, count: int) -> NDArray[np.float64]:
+        """0, 1, ... as `count` elements, to be read only."""
+        return self._turns[:count]
 
     def array(self, dtype: type[np.generic], count: int) -> NDArray[Any]:
         if count > self.size:

@@ -26,25 +26,53 @@ class Operation(enum.IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """When a batch is worked on, cell after cell.
+
+    time: s on the bench's clock when the first cell's turn begins. period: s that each cell's turn takes. age: s that
+    the chip felt pass until `time`, which heat makes run faster. pace: s of age in a second.
+    """
+
+    time: float = 0.0
+    period: float = 0.0
+    age: float = 0.0
+    pace: float = 1.0
+
+    def later(self, turns: int) -> Moment:
+        """When another so many cells have had their turn."""
+        passed = turns * self.period
+        return Moment(self.time + passed, self.period, self.age + passed * self.pace, self.pace)
+
+
+@dataclass(frozen=True, slots=True)
 class Pulse:
-    """What the pulses of one batch share. width: s. gate: V on the word line. time: s, when it began."""
+    """What the pulses of one batch share. width: s. gate: V on the word line. at: when."""
 
     operation: Operation
     width: float
     gate: float
-    time: float
+    at: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Sense:
+    """What the reads of one batch share. voltage: V across the cell. at: when."""
+
+    voltage: float
+    at: Moment
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Some cells of a model, few enough for the cache.
 
-    cells: (n,) u32. index: where they stand in the model's arrays, a slice where they are neighbours. `arena`
-    is theirs for temporaries.
+    cells: (n,) u32. index: where they stand in the model's arrays, a slice where they are neighbours. first: the
+    first one's turn in its batch. `arena` is theirs for temporaries.
     """
 
     cells: NDArray[np.uint32]
     index: slice | NDArray[np.intp]
+    first: int
     arena: Arena
 
     def __len__(self) -> int:
@@ -63,6 +91,14 @@ class Selection:
         if not isinstance(self.index, slice):
             array[self.index] = taken
 
+    def ages(self, at: Moment) -> NDArray[np.float64]:
+        """How old the chip feels when each cell has its turn: (n,) s."""
+        step = at.period * at.pace
+        ages: NDArray[np.float64] = self.arena.array(np.float64, len(self))
+        np.multiply(self.arena.turns(len(self)), step, out=ages)
+        ages += at.age + self.first * step
+        return ages
+
 
 def select(cells: NDArray[np.uint32] | None, total: int, arena: Arena) -> Iterator[tuple[slice, Selection]]:
     """`cells` (None: all of `total`) in selections of the arena's size, each with its place in the batch.
@@ -74,11 +110,11 @@ def select(cells: NDArray[np.uint32] | None, total: int, arena: Arena) -> Iterat
         arena.reset()
         batch = slice(start, min(start + arena.size, count))
         if cells is None:
-            yield batch, Selection(arena.range(start, batch.stop - start), batch, arena)
+            yield batch, Selection(arena.range(start, batch.stop - start), batch, start, arena)
         else:
             index = arena.intp(batch.stop - start)
             np.copyto(index, cells[batch])
-            yield batch, Selection(cells[batch], index, arena)
+            yield batch, Selection(cells[batch], index, start, arena)
 
 
 class CellModel(Protocol):
@@ -100,14 +136,17 @@ class CellModel(Protocol):
         at.
         """
 
+    def pace(self, temperature: float) -> float:
+        """Seconds of age in a second at `temperature`, K: how much faster heat lets cells relax."""
+
     def pulse(self, where: Selection, voltage: Voltage, pulse: Pulse) -> None:
         """One pulse on each cell; voltage (n,) or one for all."""
 
-    def pulse_and_read(self, where: Selection, voltage: Voltage, pulse: Pulse) -> Float32:
-        """`pulse`, then `read`, to the last bit, but fetching the cells' state once: (n,)."""
+    def pulse_and_read(self, where: Selection, voltage: Voltage, pulse: Pulse, read_voltage: float) -> Float32:
+        """`pulse`, then `read` in the same turn, to the last bit, but fetching the cells' state once: (n,)."""
 
-    def read(self, where: Selection, time: float) -> Float32:
-        """The conductance each cell shows, with its noise: (n,)."""
+    def read(self, where: Selection, sense: Sense) -> Float32:
+        """The conductance each cell shows, current over voltage, with its noise: (n,)."""
 
-    def read_moments(self, where: Selection, time: float) -> tuple[Float32, Float32]:
-        """What reads scatter around (n,) and their variance in S**2 (n,). Counts as no read."""
+    def read_moments(self, where: Selection, sense: Sense) -> tuple[Float32, Float32]:
+        """What reads within about a second scatter around (n,) and their variance in S**2 (n,). Counts as no read."""

@@ -11,38 +11,74 @@ One equation moves a formed cell, for a pulse of voltage V and width t on a cell
   doi:10.1109/LED.2011.2163613). Here f is that distribution's share of a filament that has switched by t, a
   phenomenological step, and its slope beta a trait of the cell, its abruptness: well above 1 it goes all at
   once.
+- Below a share of V_switch nothing moves at all, however long the pulse or gradual the cell.
 - The remaining distance as a factor makes the bounds soft, and f < 1 keeps any pulse within them.
 - SET moves up to G_target = ceiling * compliance(gate): the filament grows until the access transistor limits
   its current, so conductance follows compliance current (Ielmini, IEEE TED 58, 4309, 2011). RESET moves down
   to the cell's floor.
 - V_cell = V / (1 + G / G_access(gate)) is what the access transistor leaves to the cell.
-- xi is one standard normal for a pulse, the hash of the cell's pulse count. It moves the voltage and the
-  logarithm of the target: a cycle in which the filament moves fast is also one in which it moves far.
+- xi is one standard normal for a pulse. It moves the voltage and the logarithm of the target: a cycle in which
+  the filament moves fast is also one in which it moves far. A share of its variance stays for some cycles, so
+  that neighbouring cycles are correlated: xi = sqrt(1 - m) e(n) + sqrt(m) e'(n // 16), both hashes of the
+  cell's pulse count.
+
+A technology whose cells move in small analog steps is described by tables instead, mean and spread of the step
+of an identical pulse against G (as CrossSim's lookup tables are); other voltages and widths scale the step by
+exp((V - V_table) / V_0) t / t_table.
+
+Between pulses conductance relaxes (`relaxation.py`); what a read shows besides is noise, white and persistent
+(`fluctuators.py`), a conductance that grows with the read voltage, and the disturb of the reads before. A cell
+wears out: what a pulse changes vanishes as its programmings near the life it was born with.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .fluctuators import Fluctuators
 from .hashing import NoiseKey, standard_normal
-from .model import Float32, Operation, Pulse, Selection, Voltage
+from .model import Float32, Moment, Operation, Pulse, Selection, Sense, Voltage
+from .relaxation import Relaxation
 from .rram_parameters import RramParameters
 from .rram_traits import RramTraits
+from .step_tables import StepTable
+
+REFERENCE_READ_VOLTAGE = 0.2
+"""V at which conductances are meant."""
 
 _MAX_EXPONENT = np.float32(20)
 """Of (t / tau)**beta, which by then has long reached the target; beyond 88 float32 overflows."""
+
+_CYCLES_ALIKE = 4  # log2 of the pulses over which the persistent part of a cycle's noise stays
+_MOVED = np.float32(0.01)  # of its conductance: a pulse that changes a cell by less does not make it relax anew
+_SLOW = 0.1  # s: fluctuators faster than this are noise to a multiplication, slower ones a shift
+_WEARS_FROM = 0.5  # of its life, up to which wear cannot be seen
+_BOLTZMANN = 8.617333262e-5  # eV/K
+
+
+@dataclass(frozen=True, slots=True)
+class _Switching:
+    """How one polarity moves a cell. switch: V of each cell. spread: V. memory: share of the cycle noise that stays."""
+
+    switch: Float32
+    scale: float
+    spread: float
+    memory: float
+    steps: StepTable | None
 
 
 class RramCells:
     """`count` cells of the chip `serial`, pristine. Implements `CellModel`; units as there.
 
-    State: conductance (float32, S, without read noise), formed (float32, 1 or 0: a factor on every change),
-    pulses and reads (u32 counts).
+    State: conductance (float32, S, as last programmed, without noise), formed (float32, 1 or 0: a factor on every
+    change), pulses and reads (u32 counts), programmings (u32: pulses that moved it), programmed_age (float64, s: when
+    one last did), disturb (float32: reads since, each weighted by its voltage).
     """
 
     kind = "1T1R RRAM"
@@ -55,12 +91,30 @@ class RramCells:
         self.conductance[self.traits.stuck_high] = p.stuck_high_conductance
         self.pulses = np.zeros(count, np.uint32)
         self.reads = np.zeros(count, np.uint32)
-        setting = self.traits.set_voltage, p.set_voltage_scale, p.set_voltage_cycle_spread
-        resetting = self.traits.reset_voltage, p.reset_voltage_scale, p.reset_voltage_cycle_spread
-        self._kinetics = {Operation.FORM: setting, Operation.SET: setting, Operation.RESET: resetting}
-        self._switching = NoiseKey.of(serial, "switching")
+        self.programmings = np.zeros(count, np.uint32)
+        self.programmed_age = np.zeros(count, np.float64)
+        self.disturb = np.zeros(count, np.float32)
+        set_steps = StepTable.of(p.set_step_levels, p.set_step_mean, p.set_step_spread, p.step_set_voltage)
+        reset_steps = StepTable.of(p.reset_step_levels, p.reset_step_mean, p.reset_step_spread, p.step_reset_voltage)
+        setting = _Switching(
+            self.traits.set_voltage, p.set_voltage_scale, p.set_voltage_cycle_spread, p.set_cycle_memory, set_steps
+        )
+        resetting = _Switching(
+            self.traits.reset_voltage,
+            p.reset_voltage_scale,
+            p.reset_voltage_cycle_spread,
+            p.reset_cycle_memory,
+            reset_steps,
+        )
+        self._switching = {Operation.FORM: setting, Operation.SET: setting, Operation.RESET: resetting}
+        self._pulse_noise = NoiseKey.of(serial, "switching")
+        self._cycle_noise = NoiseKey.of(serial, "cycle")
         self._breakdown = NoiseKey.of(serial, "breakdown")
         self._reading = NoiseKey.of(serial, "reading")
+        self._relaxation = _relaxation(serial, p)
+        noisy = p.flicker_noise > 0 or p.telegraph_fraction > 0
+        self._fluctuators = Fluctuators(serial, self.traits.fluctuators) if noisy else None
+        self._shortest_life = float(self.traits.life.min(initial=np.inf))
 
     @property
     def state(self) -> Mapping[str, NDArray[Any]]:
@@ -69,43 +123,117 @@ class RramCells:
             "formed": self.formed,
             "pulses": self.pulses,
             "reads": self.reads,
+            "programmings": self.programmings,
+            "programmed_age": self.programmed_age,
+            "disturb": self.disturb,
         }
 
+    def pace(self, temperature: float) -> float:
+        """exp(E_a / k (1 / T_0 - 1 / T)): relaxation is thermally activated."""
+        p = self.parameters
+        return math.exp(p.relaxation_activation / _BOLTZMANN * (1 / p.relaxation_temperature - 1 / temperature))
+
     def pulse(self, where: Selection, voltage: Voltage, pulse: Pulse) -> None:
-        conductance = where.take(self.conductance)
-        self._apply(where, conductance, voltage, pulse)
-        where.put(self.conductance, conductance)
+        self._apply(where, voltage, pulse)
 
-    def pulse_and_read(self, where: Selection, voltage: Voltage, pulse: Pulse) -> Float32:
-        conductance = where.take(self.conductance)
-        mark = where.arena.mark()
-        self._apply(where, conductance, voltage, pulse)
-        where.arena.release(mark)
-        where.put(self.conductance, conductance)
-        return self._read(where, conductance)
+    def pulse_and_read(self, where: Selection, voltage: Voltage, pulse: Pulse, read_voltage: float) -> Float32:
+        return self._read(where, self._apply(where, voltage, pulse), Sense(read_voltage, pulse.at))
 
-    def read(self, where: Selection, time: float) -> Float32:  # noqa: ARG002 -- nothing drifts here
-        return self._read(where, where.take(self.conductance))
+    def read(self, where: Selection, sense: Sense) -> Float32:
+        return self._read(where, self._present(where, where.take(self.conductance), sense.at), sense)
 
-    def read_moments(self, where: Selection, time: float) -> tuple[Float32, Float32]:  # noqa: ARG002 -- nor here
-        conductance = where.take(self.conductance)
-        return conductance, self._read_variance(where, conductance)
+    def read_moments(self, where: Selection, sense: Sense) -> tuple[Float32, Float32]:
+        conductance = self._present(where, where.take(self.conductance), sense.at)
+        conductance = self._shown(where, conductance, sense, slower_than=_SLOW)
+        variance = self._read_variance(where, conductance)
+        if self._fluctuators is not None:
+            fast = self._fluctuators.variance(where, slower_than=_SLOW)
+            fast *= np.square(conductance)
+            variance += fast
+        return conductance, variance
 
-    def _apply(self, where: Selection, conductance: Float32, voltage: Voltage, pulse: Pulse) -> None:
-        """Change `conductance` (n,) in place as the pulse does, and count it."""
+    # -- pulses -------------------------------------------------------------------------------------------------
+
+    def _apply(self, where: Selection, voltage: Voltage, pulse: Pulse) -> Float32:
+        """Change the cells as the pulse does, and count it: (n,) conductances right after it, S."""
         counts, formed = where.take(self.pulses), where.take(self.formed)
-        noise = standard_normal(self._switching, where.cells, counts, where.arena)
-        across = self._voltage_across(where, conductance, voltage, pulse.gate)
-        fraction = self._fraction(where, across, noise, pulse)
-        if pulse.operation is Operation.FORM:
-            self._break_down(where, across, counts, formed, fraction)
-        change = self._target(where, conductance, noise, pulse)
-        change -= conductance
-        change *= fraction
+        programmed = where.take(self.conductance)
+        present = self._present(where, programmed, pulse.at)
+        mark = where.arena.mark()
+        noise = self._cycle(where, counts, pulse.operation)
+        switching = self._switching[pulse.operation]
+        if switching.steps is None or pulse.operation is Operation.FORM:
+            change = self._approach(where, present, formed, counts, noise, voltage, pulse)
+        else:
+            change = switching.steps.change(where, present, noise, voltage, pulse.width / self.parameters.step_width)
+            change *= where.take(self.traits.ceiling)
         change *= formed
-        conductance += change
+        self._wear(where, change)
+        self._settle(where, programmed, present, change, pulse.at)
         counts += np.uint32(1)
         where.put(self.pulses, counts)
+        where.arena.release(mark)
+        return present
+
+    def _settle(
+        self, where: Selection, programmed: Float32, present: Float32, change: Float32, at: Moment
+    ) -> None:
+        """`present` becomes what it is after the pulse; cells that it moved relax from there anew."""
+        threshold, moved = where.arena.float32(len(where)), where.arena.array(np.bool_, len(where))
+        np.multiply(present, _MOVED, out=threshold)
+        size = np.abs(change)
+        np.greater(size, threshold, out=moved)
+        present += change
+        np.maximum(present, np.float32(0), out=present)
+        programmed += change
+        np.copyto(programmed, present, where=moved)
+        where.put(self.conductance, programmed)
+        programmings, age, disturb = (
+            where.take(self.programmings),
+            where.take(self.programmed_age),
+            where.take(self.disturb),
+        )
+        programmings += moved
+        np.copyto(age, where.ages(at), where=moved)
+        np.copyto(disturb, np.float32(0), where=moved)
+        where.put(self.programmings, programmings)
+        where.put(self.programmed_age, age)
+        where.put(self.disturb, disturb)
+
+    def _cycle(self, where: Selection, counts: NDArray[np.uint32], operation: Operation) -> Float32:
+        """xi of this pulse of each cell."""
+        noise = standard_normal(self._pulse_noise, where.cells, counts, where.arena)
+        memory = self._switching[operation].memory
+        if memory:
+            spell = where.arena.uint32(len(where))
+            np.bitwise_and(where.cells, np.uint32((1 << _CYCLES_ALIKE) - 1), out=spell)  # cells change at other pulses
+            spell += counts
+            spell >>= _CYCLES_ALIKE
+            lasting = standard_normal(self._cycle_noise, where.cells, spell, where.arena)
+            lasting *= np.float32(math.sqrt(memory))
+            noise *= np.float32(math.sqrt(1 - memory))
+            noise += lasting
+        return noise
+
+    def _approach(
+        self,
+        where: Selection,
+        present: Float32,
+        formed: Float32,
+        counts: NDArray[np.uint32],
+        noise: Float32,
+        voltage: Voltage,
+        pulse: Pulse,
+    ) -> Float32:
+        """f (G_target - G); f = 1 where the cell breaks down just now, which `formed` then says."""
+        across = self._voltage_across(where, present, voltage, pulse.gate)
+        fraction = self._fraction(where, across, noise, pulse)
+        if pulse.operation is Operation.FORM:
+            fraction[self._break_down(where, across, counts, formed)] = 1
+        change = self._target(where, present, noise, pulse)
+        change -= present
+        change *= fraction
+        return change
 
     def _voltage_across(self, where: Selection, conductance: Float32, voltage: Voltage, gate: float) -> Float32:
         """V_cell = V / (1 + G / G_access), G_access = transconductance * overdrive (triode region), in V.
@@ -125,12 +253,12 @@ class RramCells:
         (t / tau)**beta = exp(beta ((V_cell - V_switch + s xi) / V_0 + ln(t / t_0))), beta the abruptness of
         the cell.
         """
-        switch, scale, spread = self._kinetics[pulse.operation]
+        switching = self._switching[pulse.operation]
         fraction = where.arena.float32(len(where))
-        np.multiply(noise, np.float32(spread), out=fraction)
+        np.multiply(noise, np.float32(switching.spread), out=fraction)
         fraction += across
-        fraction -= where.take(switch)
-        fraction *= np.float32(1 / scale)
+        fraction -= where.take(switching.switch)
+        fraction *= np.float32(1 / switching.scale)
         fraction += np.float32(math.log(pulse.width / self.parameters.reference_width))
         fraction *= where.take(self.traits.abruptness)
         np.minimum(fraction, _MAX_EXPONENT, out=fraction)
@@ -138,7 +266,17 @@ class RramCells:
         np.negative(fraction, out=fraction)
         np.exp(fraction, out=fraction)
         np.subtract(np.float32(1), fraction, out=fraction)
+        fraction *= self._above_threshold(where, across, switching.switch)
         return fraction
+
+    def _above_threshold(self, where: Selection, across: Float32, switch: Float32) -> Float32:
+        """0 up to a share of the cell's switching voltage, 1 a fifth of it further, linear between."""
+        share = self.parameters.threshold_share
+        above = where.arena.float32(len(where))
+        np.divide(across, where.take(switch), out=above)
+        above -= np.float32(share)
+        above *= np.float32(5)
+        return np.clip(above, np.float32(0), np.float32(1), out=above)
 
     def _target(self, where: Selection, conductance: Float32, noise: Float32, pulse: Pulse) -> Float32:
         """Where the pulse is heading, in S: SET and FORM never down, RESET never up.
@@ -159,17 +297,12 @@ class RramCells:
         return np.maximum(target, conductance, out=target)
 
     def _break_down(
-        self,
-        where: Selection,
-        across: Float32,
-        counts: NDArray[np.uint32],
-        formed: Float32,
-        fraction: Float32,
-    ) -> None:
-        """Form every pristine cell with more across it than its breakdown voltage, cycle spread included.
+        self, where: Selection, across: Float32, counts: NDArray[np.uint32], formed: Float32
+    ) -> NDArray[np.intp]:
+        """Form every pristine cell with more across it than its breakdown voltage, cycle spread included; which.
 
-        The breakdown is abrupt: the new filament goes all the way to what the compliance allows, f = 1. A
-        cell that has formed already sees a FORM pulse as a SET.
+        The breakdown is abrupt: the new filament goes all the way to what the compliance allows. A cell that has
+        formed already sees a FORM pulse as a SET.
         """
         margin = standard_normal(self._breakdown, where.cells, counts, where.arena)
         margin *= np.float32(self.parameters.breakdown_cycle_spread)
@@ -177,8 +310,16 @@ class RramCells:
         margin -= where.take(self.traits.breakdown_voltage)
         broken = np.flatnonzero((margin > 0) & (formed == 0))
         formed[broken] = 1
-        fraction[broken] = 1
         where.put(self.formed, formed)
+        return broken
+
+    def _wear(self, where: Selection, change: Float32) -> None:
+        """A worn cell moves less: change * (1 - w**4), w the part of its life that is spent, and 0 beyond it."""
+        programmings = where.take(self.programmings)
+        if float(programmings.max(initial=0)) < _WEARS_FROM * self._shortest_life:
+            return
+        spent = programmings / where.take(self.traits.life)
+        change *= np.maximum(np.float32(1) - np.square(np.square(spent)), np.float32(0)).astype(np.float32)
 
     def _overdrive(self, gate: float) -> float:
         """What the gate has beyond the transistor's threshold, V."""
@@ -194,8 +335,56 @@ class RramCells:
         relative = self._overdrive(gate) / (p.gate_reference - p.gate_threshold)
         return min(p.compliance_conductance * math.pow(relative, p.gate_exponent), p.compliance_limit)
 
-    def _read(self, where: Selection, conductance: Float32) -> Float32:
-        """G + sqrt(variance) xi, xi the hash of the cell's read count; counts the read."""
+    # -- reads --------------------------------------------------------------------------------------------------
+
+    def _present(self, where: Selection, programmed: Float32, at: Moment) -> Float32:
+        """The conductance that relaxation has left of what was `programmed`, in an array of its own: (n,) S."""
+        present = where.arena.float32(len(where))
+        np.copyto(present, programmed)
+        if self._relaxation is None:
+            return present
+        mark = where.arena.mark()
+        elapsed = where.ages(at)
+        elapsed -= where.take(self.programmed_age)
+        change = self._relaxation.change(where, programmed, where.take(self.programmings), elapsed)
+        if change is not None:
+            change *= where.take(self.formed)
+            present += change
+            np.maximum(present, np.float32(0), out=present)
+        where.arena.release(mark)
+        return present
+
+    def _shown(self, where: Selection, conductance: Float32, sense: Sense, slower_than: float = 0.0) -> Float32:
+        """`conductance` as the read voltage and the slow noise show it, in place."""
+        p = self.parameters
+        if p.read_disturb:
+            dose = np.log1p(where.take(self.disturb))
+            dose *= np.float32(p.read_disturb)
+            dose += np.float32(1)
+            conductance *= dose
+        if p.nonlinearity and sense.voltage != REFERENCE_READ_VOLTAGE:
+            conductance *= self._curvature(conductance, sense.voltage)
+        if self._fluctuators is not None:
+            mark = where.arena.mark()
+            shift = self._fluctuators.shift(where, sense.at, slower_than)
+            shift += np.float32(1)
+            conductance *= shift
+            where.arena.release(mark)
+        return conductance
+
+    def _curvature(self, conductance: Float32, voltage: float) -> Float32:
+        """(1 + a V**2) / (1 + a V_ref**2), a = nonlinearity / (1 + G / G_nl).
+
+        The first term of I = G V sinh(c V) / (c V) of a tunnelling gap, c**2 / 6 = a; a wide filament is ohmic.
+        """
+        p = self.parameters
+        bend = np.float32(p.nonlinearity) / (np.float32(1) + conductance / np.float32(p.nonlinearity_level))
+        curvature: Float32 = (1 + bend * np.float32(voltage**2)) / (1 + bend * np.float32(REFERENCE_READ_VOLTAGE**2))
+        return curvature
+
+    def _read(self, where: Selection, conductance: Float32, sense: Sense) -> Float32:
+        """What is shown + sqrt(variance) xi, xi the hash of the cell's read count; counts the read."""
+        self._shown(where, conductance, sense)
         counts, deviation = where.take(self.reads), self._read_variance(where, conductance)
         np.sqrt(deviation, out=deviation)
         noisy = standard_normal(self._reading, where.cells, counts, where.arena)
@@ -203,7 +392,16 @@ class RramCells:
         noisy += conductance
         counts += np.uint32(1)
         where.put(self.reads, counts)
+        self._disturb(where, sense.voltage)
         return noisy
+
+    def _disturb(self, where: Selection, voltage: float) -> None:
+        """A read weighs exp((V - V_ref) / V_d) in the dose whose logarithm moves the cell towards SET."""
+        p = self.parameters
+        if p.read_disturb:
+            dose = where.take(self.disturb)
+            dose += np.float32(math.exp((voltage - REFERENCE_READ_VOLTAGE) / p.read_disturb_voltage))
+            where.put(self.disturb, dose)
 
     def _read_variance(self, where: Selection, conductance: Float32) -> Float32:
         """(relative noise of the cell * G)**2 + floor**2, in S**2."""
@@ -212,3 +410,16 @@ class RramCells:
         np.square(variance, out=variance)
         variance += np.float32(self.parameters.read_noise_floor**2)
         return variance
+
+
+def _relaxation(serial: str, p: RramParameters) -> Relaxation | None:
+    if not p.relaxation_times:
+        return None
+    return Relaxation(
+        serial,
+        p.relaxation_times,
+        p.relaxation_levels,
+        p.relaxation_probabilities,
+        p.relaxation_quantiles,
+        p.relaxation_memory,
+    )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arena import Arena
+from .fluctuators import DECADES, TIME_CONSTANTS
 from .hashing import NoiseKey, standard_normal, uniform
 from .model import Float32
 from .rram_parameters import RramParameters
@@ -24,7 +25,8 @@ class RramTraits:
 
     pristine_conductance: S. breakdown_voltage: V, infinite where the cell never forms. set_voltage,
     reset_voltage: V, infinite where it is stuck. abruptness: Weibull slope of its switching, 1. ceiling: its
-    part in what the compliance leaves, 1. floor: S. read_noise: relative. stuck_high: bool.
+    part in what the compliance leaves, 1. floor: S. read_noise: relative. fluctuators: (COUNT, cells) relative.
+    life: programmings it stands. stuck_high: bool.
     """
 
     pristine_conductance: Float32
@@ -35,6 +37,8 @@ class RramTraits:
     ceiling: Float32
     floor: Float32
     read_noise: Float32
+    fluctuators: Float32
+    life: Float32
     stuck_high: NDArray[np.bool_]
 
     @classmethod
@@ -53,8 +57,9 @@ class RramTraits:
         ceiling = born.lognormal("ceiling", 1.0, p.compliance_device_spread)
 
         defect = born.uniform("defect")
-        unformable = defect < p.unformable_fraction
-        defect -= np.float32(p.unformable_fraction)
+        fraction = born.of_chip("unformable", p.unformable_fraction, p.unformable_chip_spread)
+        unformable = defect < fraction
+        defect -= np.float32(fraction)
         stuck_low = ~unformable & (defect < p.stuck_low_fraction)
         defect -= np.float32(p.stuck_low_fraction)
         stuck_high = ~unformable & ~stuck_low & (defect < p.stuck_high_fraction)
@@ -72,8 +77,27 @@ class RramTraits:
             ceiling=ceiling,
             floor=born.lognormal("floor", p.floor_conductance, p.floor_device_spread),
             read_noise=born.lognormal("read noise of the cell", p.read_noise, p.read_noise_device_spread),
+            fluctuators=_fluctuators(born, p),
+            life=born.lognormal("life", p.endurance_pulses, p.endurance_device_spread),
             stuck_high=stuck_high,
         )
+
+
+def _fluctuators(born: _Births, p: RramParameters) -> Float32:
+    """Amplitude of each fluctuator of each cell: the 1/f part, and in some cells one that stands out.
+
+    S(f) ~ f**-(1 + excess) where the amplitude of a fluctuator grows with its time constant to the power excess / 2.
+    """
+    flicker = born.lognormal("flicker", p.flicker_noise * math.sqrt(DECADES), p.flicker_device_spread)
+    growth = [constant ** (p.flicker_excess / 2) for constant in TIME_CONSTANTS]
+    amplitudes = np.multiply.outer(np.array(growth, np.float32), flicker)
+    able = [n for n, each in enumerate(TIME_CONSTANTS) if p.telegraph_fastest <= each <= p.telegraph_slowest]
+    chance = born.uniform("telegraph")
+    cells = np.flatnonzero(chance < p.telegraph_fraction) if able else np.empty(0, np.intp)
+    step = born.lognormal("telegraph step", p.telegraph_noise, p.telegraph_device_spread)[cells]
+    which = (born.uniform("telegraph time")[cells] * len(able)).astype(np.intp)
+    amplitudes[np.array(able, np.intp)[which] if able else which, cells] += step
+    return amplitudes
 
 
 class _Births:
@@ -107,6 +131,14 @@ class _Births:
         np.log(values, out=values)
         values *= np.float32(-scale)
         return values
+
+    def of_chip(self, trait: str, median: float, spread: float) -> float:
+        """Lognormal of the chip as a whole, at most 1."""
+        if not spread:
+            return median
+        key = NoiseKey.of(self._serial, f"chip: {trait}")
+        score = standard_normal(key, np.zeros(1, np.uint32), _AT_BIRTH, Arena(1))[0]
+        return min(median * math.exp(spread * float(score)), 1.0)
 
     def _draw(self, variate: Callable[..., Float32], trait: str) -> Float32:
         key = NoiseKey.of(self._serial, f"trait: {trait}")

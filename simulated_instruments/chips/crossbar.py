@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 
 from ..cells.arena import Arena
 from ..cells.hashing import NoiseKey, standard_normal
-from ..cells.model import CellModel, Operation, Pulse, Selection, Voltage, select
-from ..cells.parameters import parameters_digest
-from ..cells.rram import RramCells
-from ..cells.rram_parameters import RramParameters
+from ..cells.model import CellModel, Moment, Operation, Pulse, Selection, Sense, Voltage, select
+from ..cells.parameters import ParameterSet, parameters_digest
+from ..cells.technologies import DEFAULT, Technology, make_cells
+from .ageing import Ageing
 from .converters import Converter
 from .state_file import ChipRecord, read_record, write_record
 
 _BLOCK = 32_768  # cells at a time: a block's temporaries stay in the cache
+ROOM_TEMPERATURE = 300.0  # K
 _HEADROOM = 1 / 32  # of the range lies below zero, so that noise around zero is not rectified
 
 Cells = NDArray[np.uint32]
@@ -27,15 +28,18 @@ class CrossbarMacro:
     """Cells in rows and columns, `cell = row * cols + col`; buy one with `CrossbarMacro.buy`.
 
     Amplitudes and readings are converter codes. A batch names a cell at most once. What a cell does depends
-    only on its own history, so any batching or order of the same pulses and reads gives the same codes, to
-    the last bit.
+    only on its own history: its pulses, its reads and their times. So any batching or order of the same pulses and
+    reads at the same times gives the same codes, to the last bit.
 
     dac: V of a pulse's amplitude, 16 bits. adc: A of a reading, 14 bits, on the present `current_range`.
-    column_adc: A of a multiplication, 14 bits, both signs. temperature: K, kept with the state.
+    column_adc: A of a multiplication, 14 bits, both signs.
     """
 
     ranges = (1e-6, 4e-6, 16e-6, 64e-6)
     """Full-scale currents of a reading, A."""
+
+    temperatures = (250.0, 600.0)
+    """The lowest and highest temperature of the chuck, K."""
 
     read_voltages = (0.05, 0.5)
     """The lowest and highest read voltage, V."""
@@ -47,7 +51,8 @@ class CrossbarMacro:
         self.serial = serial
         self.rows = rows
         self.cols = cols
-        self.temperature = 300.0
+        self._temperature = ROOM_TEMPERATURE
+        self._ageing = Ageing(pace=cells.pace(ROOM_TEMPERATURE))
         self.multiplications = 0
         self._cells = cells
         self._digest = digest
@@ -58,22 +63,26 @@ class CrossbarMacro:
 
     @classmethod
     def buy(
-        cls, serial: str, parameters: RramParameters | None = None, rows: int = 512, cols: int = 512
+        cls, serial: str, parameters: ParameterSet | None = None, rows: int = 512, cols: int = 512
     ) -> CrossbarMacro:
-        """The chip of that serial number, fresh: cells, defects and noise follow from the number."""
+        """The chip of that serial number, fresh: cells, defects and noise follow from the number.
+
+        parameters: of its cells; the default technology's where None.
+        """
         if rows < 1 or cols < 1 or rows * cols > 1 << 32:
             raise ValueError(f"a crossbar of {rows} x {cols} cells cannot be made")
-        chosen = RramParameters.default() if parameters is None else parameters
-        return cls(serial, RramCells(serial, rows * cols, chosen), parameters_digest(chosen), rows, cols)
+        chosen = Technology.named(DEFAULT).parameters if parameters is None else parameters
+        return cls(serial, make_cells(serial, rows * cols, chosen), parameters_digest(chosen), rows, cols)
 
     @classmethod
-    def load(cls, path: Path, parameters: RramParameters | None = None) -> CrossbarMacro:
+    def load(cls, path: Path, parameters: ParameterSet | None = None) -> CrossbarMacro:
         """The chip as `save` left it, with the `parameters` it was bought with. Raises ChipFileError."""
         record = read_record(path)
         chip = cls.buy(record.serial, parameters, record.rows, record.cols)
         record.check(path, cell_kind=chip.cell_kind, digest=chip._digest)
         record.restore(path, chip._cells.state)
-        chip.temperature = record.temperature
+        chip._temperature = record.temperature
+        chip._ageing = Ageing(record.time, record.age, chip._cells.pace(record.temperature))
         chip.multiplications = record.multiplications
         chip.read_voltage = record.read_voltage
         chip.current_range = record.current_range
@@ -88,12 +97,32 @@ class CrossbarMacro:
             rows=self.rows,
             cols=self.cols,
             temperature=self.temperature,
+            time=self._ageing.time,
+            age=self._ageing.age,
             multiplications=self.multiplications,
             read_voltage=self.read_voltage,
             current_range=self.current_range,
             state=self._cells.state,
         )
         write_record(path, record)
+
+    @property
+    def temperature(self) -> float:
+        """K, of the cells."""
+        return self._temperature
+
+    def heat(self, temperature: float, time: float) -> None:
+        """From `time` on, s on the bench's clock, the cells are at `temperature`, K. Raises ValueError."""
+        low, high = self.temperatures
+        if not low <= temperature <= high:
+            raise ValueError(f"{temperature:g} K is outside {low:g} to {high:g} K")
+        self._temperature = temperature
+        self._ageing.change(time, self._cells.pace(temperature))
+
+    @property
+    def time(self) -> float:
+        """s on the bench's clock, of the last thing that happened to the chip; 0 where nothing has."""
+        return self._ageing.time
 
     @property
     def cell_kind(self) -> str:
@@ -144,14 +173,15 @@ class CrossbarMacro:
         width: float,
         gate: float,
         time: float,
+        period: float = 0.0,
     ) -> None:
-        """One pulse on each of `cells` (None: all of the array).
+        """One pulse on each of `cells` (None: all of the array), one after another.
 
         operation: an `Operation`. codes: (n,) amplitudes, or one for all. width: s. gate: V on the word line.
-        time: s on the bench's clock. Raises ValueError, and IndexError for a cell that is not there, with
+        time: s on the bench's clock when the first cell's turn begins. period: s that a turn takes. Raises ValueError, and IndexError for a cell that is not there, with
         nothing applied.
         """
-        pulse = Pulse(Operation(operation), width, gate, time)
+        pulse = Pulse(Operation(operation), width, gate, self._moment(time, period))
         self._check(cells, codes, width)
         for batch, where in select(cells, self.rows * self.cols, self._arena):
             self._cells.pulse(where, self._amplitude(codes, batch, where), pulse)
@@ -164,25 +194,31 @@ class CrossbarMacro:
         width: float,
         gate: float,
         time: float,
+        period: float = 0.0,
     ) -> Codes:
-        """`pulse`, then `read` once, to the last bit: (1, n)."""
-        pulse = Pulse(Operation(operation), width, gate, time)
+        """`pulse`, and `read` once in the same turn: (1, n)."""
+        pulse = Pulse(Operation(operation), width, gate, self._moment(time, period))
         self._check(cells, codes, width)
         readings = np.empty((1, self._count(cells)), np.uint16)
         for batch, where in select(cells, self.rows * self.cols, self._arena):
-            shown = self._cells.pulse_and_read(where, self._amplitude(codes, batch, where), pulse)
+            shown = self._cells.pulse_and_read(where, self._amplitude(codes, batch, where), pulse, self._read_voltage)
             self._digitise(shown, out=readings[0, batch])
         return readings
 
-    def read(self, cells: Cells | None, repeats: int = 1, time: float = 0.0) -> Codes:
-        """ADC codes of `cells` (None: all), each read `repeats` times: (repeats, n). Raises IndexError."""
+    def read(self, cells: Cells | None, repeats: int = 1, time: float = 0.0, period: float = 0.0) -> Codes:
+        """ADC codes of `cells` (None: all), read `repeats` times over: (repeats, n). Raises IndexError.
+
+        time: s on the bench's clock when the first cell's turn begins. period: s that a turn takes.
+        """
         self._check_cells(cells)
+        at = self._moment(time, period)
+        passes = [Sense(self._read_voltage, at.later(number * self._count(cells))) for number in range(repeats)]
         readings = np.empty((repeats, self._count(cells)), np.uint16)
         for batch, where in select(cells, self.rows * self.cols, self._arena):
             mark = self._arena.mark()
-            for repeat in range(repeats):
+            for repeat, sense in enumerate(passes):
                 self._arena.release(mark)
-                self._digitise(self._cells.read(where, time), out=readings[repeat, batch])
+                self._digitise(self._cells.read(where, sense), out=readings[repeat, batch])
         return readings
 
     def multiply(
@@ -218,8 +254,9 @@ class CrossbarMacro:
         if self._moments is None:
             self._moments = np.empty(shape, np.float32), np.empty(shape, np.float32)
         conductance, variance = (moment.reshape(-1) for moment in self._moments)
+        sense = Sense(self._read_voltage, self._moment(time, 0.0))
         for batch, where in select(None, self.rows * self.cols, self._arena):
-            conductance[batch], variance[batch] = self._cells.read_moments(where, time)
+            conductance[batch], variance[batch] = self._cells.read_moments(where, sense)
         return self._moments
 
     def _line_noise(self, vectors: int, lines: int, effect: str) -> NDArray[np.float32]:
@@ -245,6 +282,9 @@ class CrossbarMacro:
         if isinstance(codes, np.ndarray):
             return self.dac.values(codes[batch], out=self._arena.float32(len(where)))
         return self.dac.values(np.uint16(codes), out=np.empty((), np.float32))[()]
+
+    def _moment(self, time: float, period: float) -> Moment:
+        return self._ageing.moment(time, period)
 
     def _check(self, cells: Cells | None, codes: Codes | int, width: float) -> None:
         self._check_cells(cells)

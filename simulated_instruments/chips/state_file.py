@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-_FORMAT = "labctl simulated chip 1"
+_FORMAT = "labctl simulated chip 2"
 
 
 class ChipFileError(ValueError):
@@ -21,7 +21,7 @@ class ChipFileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ChipRecord:
-    """What is kept of a chip. digest: of its cells' parameters. temperature: K. state: (cells,) arrays."""
+    """What is kept of a chip. digest: of its cells' parameters. temperature: K. time, age: s. state: (cells,) arrays."""
 
     cell_kind: str
     serial: str
@@ -29,6 +29,8 @@ class ChipRecord:
     rows: int
     cols: int
     temperature: float
+    time: float
+    age: float
     multiplications: int
     read_voltage: float
     current_range: float

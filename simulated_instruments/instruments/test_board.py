@@ -16,9 +16,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from ..cells.technologies import DEFAULT, Technology
 from ..chips.crossbar import CrossbarMacro
 from ..scpi import Block, Boolean, Command, Instrument, Keyword, Numeric, ScpiError, quoted, setting
-from .clocks import BoardClock, VirtualClock, WallClock
+from .clocks import FIRST_POWER_ON, BoardClock, VirtualClock, WallClock
 
 Codes = NDArray[np.uint16]
 Cells = NDArray[np.uint32]
@@ -76,6 +77,15 @@ class TestBoardFirmware:
         """The smallest range that holds `wanted`, as autoranging fronts do."""
         self.chip.current_range = next(each for each in self.chip.ranges if each >= wanted * (1 - 1e-9))
 
+    @property
+    def chuck(self) -> float:
+        """Temperature the chip is held at, K; *RST leaves it."""
+        return self.chip.temperature
+
+    @chuck.setter
+    def chuck(self, temperature: float) -> None:
+        self.chip.heat(temperature, self.clock.now())
+
     def _chip_commands(self) -> list[Command]:
         chip = self.chip
         return [
@@ -97,6 +107,7 @@ class TestBoardFirmware:
 
     def _setting_commands(self) -> list[Command]:
         low, high = self.chip.read_voltages
+        coldest, hottest = self.chip.temperatures
         ranges = Numeric(unit="A", minimum=0.0, maximum=self.chip.ranges[-1], default=self.chip.ranges[2])
         return [
             setting("OUTPut[:STATe]", Boolean(), self, "output"),
@@ -105,6 +116,9 @@ class TestBoardFirmware:
             ),
             setting("SENSe:CURRent:RANGe", ranges, self, "current_range"),
             Command("SENSe:TEMPerature", query=lambda: self.chip.temperature),
+            setting(
+                "SOURce:TEMPerature", Numeric(unit="K", minimum=coldest, maximum=hottest, default=300.0), self, "chuck"
+            ),
             Command("OUTPut:SAFE", set=self._safe),
         ]
 
@@ -148,8 +162,9 @@ class TestBoardFirmware:
             cells, codes = self._checked_batch(operation, *locate(*where))
             batch = (_OPERATIONS[operation], cells, codes, width, gate)
             if self._is_next(number, batch):
-                self.chip.pulse(*batch, self.clock.now())
-                self._applied(number, batch, self._count(cells) * (width + _PULSE_TIME))
+                turn = width + _PULSE_TIME
+                self.chip.pulse(*batch, self.clock.now(), turn)
+                self._applied(number, batch, self._count(cells) * turn)
 
         return apply
 
@@ -159,8 +174,9 @@ class TestBoardFirmware:
             batch = (_OPERATIONS[operation], cells, codes, width, gate)
             if not self._is_next(number, batch):
                 return self._read(cells, 1)
-            readings = self.chip.pulse_and_read(*batch, self.clock.now())
-            self._applied(number, batch, self._count(cells) * (width + _PULSE_TIME + _READ_TIME))
+            turn = width + _PULSE_TIME + _READ_TIME
+            readings = self.chip.pulse_and_read(*batch, self.clock.now(), turn)
+            self._applied(number, batch, self._count(cells) * turn)
             return readings
 
         return verify
@@ -238,7 +254,7 @@ class TestBoardFirmware:
     def _read(self, cells: Cells | None, repeats: int) -> Codes:
         if self._count(cells) * repeats > _MAX_READINGS:
             raise ScpiError(-223, f"an answer holds {_MAX_READINGS} readings at most")
-        readings = self.chip.read(cells, repeats, self.clock.now())
+        readings = self.chip.read(cells, repeats, self.clock.now(), _READ_TIME)
         self.clock.spend(self._count(cells) * repeats * _READ_TIME)
         return readings
 
@@ -284,11 +300,13 @@ class TestBoardFirmware:
 class BoardOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A `[simulated.NAME]` table for this board.
 
-    chip: its serial number. state: HDF5 file of what the chip remembers; without it the chip is fresh every time.
-    rows, cols: of a chip that is bought new. clock: `virtual` or `real`.
+    chip: its serial number, or a file that calibration wrote (`chip.toml`): then it is the twin of the chip that was
+    measured. cells: a built-in technology. state: HDF5 file of what the chip remembers; without it the chip is fresh
+    every time. rows, cols: of a chip that is bought new. clock: `virtual` or `real`.
     """
 
     chip: str = "R40-0001"
+    cells: str = DEFAULT
     state: str | None = None
     rows: int = 512
     cols: int = 512
@@ -302,13 +320,13 @@ class SimulatedBoard:
         """Raises ValueError with one sentence."""
         if options.clock not in ("virtual", "real"):
             raise ValueError(f"clock must be 'virtual' or 'real', not {options.clock!r}")
-        if not (options.chip.isascii() and options.chip.isprintable()):
-            raise ValueError(f"chip must be a serial number in plain letters and digits, not {options.chip!r}")
+        technology, self._serial = _bought(options, folder)
         self._path = folder / options.state if options.state else None
         self._lock = _hold(self._path) if self._path else None
         try:
-            chip = self._chip(options)
-            self.firmware = TestBoardFirmware(chip, VirtualClock() if options.clock == "virtual" else WallClock())
+            chip = self._chip(options, technology)
+            virtual = VirtualClock(max(FIRST_POWER_ON, chip.time))
+            self.firmware = TestBoardFirmware(chip, virtual if options.clock == "virtual" else WallClock())
         except BaseException:
             self._release()
             raise
@@ -323,18 +341,29 @@ class SimulatedBoard:
         finally:
             self._release()
 
-    def _chip(self, options: BoardOptions) -> CrossbarMacro:
+    def _chip(self, options: BoardOptions, technology: Technology) -> CrossbarMacro:
         if self._path is None or not self._path.exists():
-            return CrossbarMacro.buy(options.chip, rows=options.rows, cols=options.cols)
-        chip = CrossbarMacro.load(self._path)
-        if chip.serial != options.chip:
-            raise ValueError(f"{self._path.name} is the state of chip {chip.serial!r}, not of {options.chip!r}")
+            return CrossbarMacro.buy(self._serial, technology.parameters, options.rows, options.cols)
+        chip = CrossbarMacro.load(self._path, technology.parameters)
+        if chip.serial != self._serial:
+            raise ValueError(f"{self._path.name} is the state of chip {chip.serial!r}, not of {self._serial!r}")
         return chip
 
     def _release(self) -> None:
         lock, self._lock = self._lock, None
         if lock is not None:
             lock.release()
+
+
+def _bought(options: BoardOptions, folder: Path) -> tuple[Technology, str]:
+    """The technology and the serial number of the chip that `options` name. Raises ValueError."""
+    if options.chip.endswith(".toml"):
+        path = folder / options.chip
+        technology = Technology.from_file(path)
+        return technology, technology.serial or path.stem
+    if not (options.chip.isascii() and options.chip.isprintable()):
+        raise ValueError(f"chip must be a serial number in plain letters and digits, not {options.chip!r}")
+    return Technology.named(options.cells), options.chip
 
 
 def _hold(path: Path) -> FileLock:

@@ -12,13 +12,25 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from labctl.simulated_instruments.cells.arena import Arena
-from labctl.simulated_instruments.cells.model import Operation, Pulse, select
+from labctl.simulated_instruments.cells.model import Moment, Operation, Pulse, Sense, select
 from labctl.simulated_instruments.cells.rram import RramCells
 from labctl.simulated_instruments.cells.rram_parameters import RramParameters
 
 COUNT = 32_768
 SIGMAS = 5.0  # of sampling error allowed
-P = RramParameters.default()
+REAL = RramParameters.default()
+P = dataclasses.replace(
+    REAL,
+    relaxation_times=(),
+    flicker_noise=0.0,
+    telegraph_fraction=0.0,
+    read_disturb=0.0,
+    set_cycle_memory=0.0,
+    reset_cycle_memory=0.0,
+    unformable_chip_spread=0.0,
+)
+"""The default technology without what passes in time or from pulse to pulse, which the last classes test."""
+
 SOUND = dataclasses.replace(P, unformable_fraction=0.0, stuck_low_fraction=0.0, stuck_high_fraction=0.0)
 FORMING = 4.2  # V: six sigma above the mean breakdown
 
@@ -27,17 +39,17 @@ def fresh(parameters=SOUND, serial="A1", count=COUNT):
     return RramCells(serial, count, parameters)
 
 
-def pulse(cells, operation, voltage, width=1e-7, gate=2.3):
+def pulse(cells, operation, voltage, width=1e-7, gate=2.3, time=0.0):
     count = len(cells.conductance)
     ((_, where),) = select(None, count, Arena(count))
-    cells.pulse(where, np.float32(voltage), Pulse(operation, width, gate, time=0.0))
+    cells.pulse(where, np.float32(voltage), Pulse(operation, width, gate, Moment(time, age=time)))
     return cells
 
 
-def read(cells):
+def read(cells, time=0.0, voltage=0.2):
     count = len(cells.conductance)
     ((_, where),) = select(None, count, Arena(count))
-    return cells.read(where, time=0.0)
+    return cells.read(where, Sense(voltage, Moment(time, age=time)))
 
 
 def formed(parameters=SOUND, serial="A1", count=COUNT):
@@ -119,9 +131,16 @@ class TestSwitching:
         assert np.all(sign * (long - short) >= 0)
         assert sign * (long.mean() - short.mean()) > 0
 
+    def test_below_threshold_nothing_moves_however_long(self):
+        cells = formed()
+        before = cells.conductance.copy()
+        for operation, switch in ((Operation.SET, P.set_voltage), (Operation.RESET, P.reset_voltage)):
+            pulse(cells, operation, 0.6 * P.threshold_share * switch, width=1.0)  # 6 sigma below the mean threshold
+        np.testing.assert_array_equal(cells.conductance, before)
+
     def test_a_decade_of_width_is_worth_the_same_voltage_everywhere(self):
-        """tau is exponential in voltage: width * exp(V / V_0) decides, whatever the abruptness."""
-        flat = dataclasses.replace(SOUND, access_transconductance=1e6)
+        """Above threshold tau is exponential in voltage: width * exp(V / V_0) decides, whatever the abruptness."""
+        flat = dataclasses.replace(SOUND, access_transconductance=1e6, slow_fraction=0.0)
         by_width = pulse(formed(flat), Operation.SET, 1.5, width=1e-6)
         by_voltage = pulse(formed(flat), Operation.SET, 1.5 + np.log(10) * P.set_voltage_scale, width=1e-7)
         np.testing.assert_allclose(by_width.conductance, by_voltage.conductance, rtol=1e-4)
@@ -230,3 +249,114 @@ class TestReading:
 
     def test_the_noise_of_cells_differs(self):
         assert_lognormal(fresh().traits.read_noise, P.read_noise, P.read_noise_device_spread)
+
+
+class TestCycles:
+    """SET and RESET in turn: what stays of a cycle in the next ones."""
+
+    @pytest.fixture
+    def states(self):
+        """log G after SET and after RESET, less what the cell itself has to do with it: (2, cycles, cells)."""
+        parameters = dataclasses.replace(
+            SOUND,
+            slow_fraction=0.0,
+            abruptness_device_spread=0.0,
+            set_cycle_memory=REAL.set_cycle_memory,
+            reset_cycle_memory=REAL.reset_cycle_memory,
+        )
+        cells = formed(parameters, count=2048)
+        logs = []
+        for _ in range(64):
+            low = np.log(pulse(cells, Operation.RESET, 5.0, width=1e-4).conductance)
+            logs.append((np.log(pulse(cells, Operation.SET, 5.0, width=1e-4).conductance), low))
+        own = np.log([cells.traits.ceiling, cells.traits.floor])[:, np.newaxis]
+        rest = np.array(logs, np.float64).transpose(1, 0, 2) - own
+        return rest - rest.mean(axis=(1, 2), keepdims=True)
+
+    def test_neighbouring_cycles_correlate_as_the_memory_says(self, states):
+        """Two pulses a cycle, sixteen a spell: two cycles share one in 14 of 16 cases."""
+        for state, memory in zip(states, (REAL.set_cycle_memory, REAL.reset_cycle_memory), strict=True):
+            found = (state[1:] * state[:-1]).mean() / np.square(state).mean()
+            assert found == pytest.approx(memory * 14 / 16, abs=SIGMAS / np.sqrt(state.size / 8))
+
+    def test_distant_cycles_do_not(self, states):
+        far = (states[:, 32:] * states[:, :32]).mean(axis=(1, 2)) / np.square(states).mean(axis=(1, 2))
+        assert np.all(np.abs(far) < SIGMAS / np.sqrt(states[0].size / 16))
+
+
+class TestReadVoltage:
+    def test_current_grows_faster_than_voltage_the_more_the_less_a_cell_conducts(self):
+        quiet = dataclasses.replace(SOUND, read_noise=1e-9, read_noise_floor=1e-15)
+        cells = formed(quiet, count=64)
+        cells.conductance[:] = np.geomspace(1e-6, 1e-4, 64)
+        low, high = (read(cells, voltage=volts).astype(float) for volts in (0.2, 0.5))
+        bend = P.nonlinearity / (1 + cells.conductance / P.nonlinearity_level)
+        np.testing.assert_allclose(low, cells.conductance, rtol=1e-5)
+        np.testing.assert_allclose(high / low, (1 + bend * 0.25) / (1 + bend * 0.04), rtol=1e-5)
+
+
+class TestDisturb:
+    DISTURBED = dataclasses.replace(SOUND, read_disturb=0.01, read_noise=1e-9, read_noise_floor=1e-15)
+
+    def test_reads_move_a_cell_by_their_logarithm_and_stronger_reads_by_more(self):
+        gentle, harsh = formed(self.DISTURBED, count=64), formed(self.DISTURBED, count=64)
+        for _ in range(100):
+            read(gentle)
+            read(harsh, voltage=0.3)
+        expected = 1 + 0.01 * np.log1p(100)
+        np.testing.assert_allclose(read(gentle) / gentle.conductance, expected, rtol=1e-5)
+        dose = 100 * np.exp(0.1 / P.read_disturb_voltage)
+        np.testing.assert_allclose(read(harsh) / harsh.conductance, 1 + 0.01 * np.log1p(dose), rtol=1e-5)
+
+    def test_programming_ends_it(self):
+        cells = formed(self.DISTURBED, count=64)
+        read(cells)
+        pulse(cells, Operation.RESET, 5.0, width=1e-4)
+        assert not cells.disturb.any()
+
+
+class TestWear:
+    def test_a_worn_cell_no_longer_moves(self):
+        cells = formed(dataclasses.replace(SOUND, endurance_pulses=100.0, endurance_device_spread=0.0), count=64)
+        for _ in range(60):
+            pulse(cells, Operation.RESET, 5.0, width=1e-4)
+            pulse(cells, Operation.SET, 5.0, width=1e-4)
+        before = cells.conductance.copy()
+        pulse(cells, Operation.RESET, 5.0, width=1e-4)
+        np.testing.assert_allclose(cells.conductance, before, rtol=1e-6)
+        assert np.all(cells.programmings <= 101)
+
+    def test_lives_are_lognormal(self):
+        assert_lognormal(fresh().traits.life, P.endurance_pulses, P.endurance_device_spread)
+
+
+class TestTime:
+    RELAXING = dataclasses.replace(REAL, unformable_fraction=0.0, stuck_low_fraction=0.0, stuck_high_fraction=0.0)
+
+    def test_a_pristine_cell_does_not_relax(self):
+        quiet = dataclasses.replace(self.RELAXING, flicker_noise=0.0, telegraph_fraction=0.0, read_noise=1e-9)
+        cells = fresh(dataclasses.replace(quiet, read_noise_floor=1e-15))
+        np.testing.assert_allclose(read(cells, time=1e5), cells.conductance, rtol=1e-6)
+
+    def test_a_pulse_that_changes_nothing_does_not_start_relaxation_anew(self):
+        cells = formed(self.RELAXING)
+        programmed = cells.conductance.copy()
+        pulse(cells, Operation.SET, 0.1, time=50.0)
+        np.testing.assert_array_equal(cells.conductance, programmed)
+        assert not cells.programmed_age.any()
+
+    def test_a_pulse_that_does_starts_from_what_was_left(self):
+        cells = formed(self.RELAXING)
+        pulse(cells, Operation.RESET, 5.0, width=1e-4, time=50.0)
+        moved = cells.programmed_age == 50.0
+        assert moved.mean() > 0.99
+        np.testing.assert_array_equal(cells.programmings, 1 + moved)
+
+    def test_heat_makes_it_faster(self):
+        """Arrhenius with the activation energy of the parameters."""
+        cells = fresh(self.RELAXING, count=4)
+        kelvins = np.array([300.0, 350.0, 400.0])
+        paces = [cells.pace(each) for each in kelvins]
+        slope = np.polyfit(1 / kelvins, np.log(paces), 1)[0]
+        assert paces[0] == pytest.approx(1.0)
+        assert slope == pytest.approx(-REAL.relaxation_activation / 8.617333262e-5, rel=1e-6)
