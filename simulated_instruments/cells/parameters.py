@@ -97,10 +97,7 @@ class ParameterFile:
         for name in file.tables:
             if name not in hints:
                 raise ParameterError(f"{path}: $.{name}: not a parameter of this cell")
-        return {
-            name: _value(table, hints[name], f"{path}: $.{name}")
-            for name, table in file.tables.items()
-        }
+        return {name: _value(table, hints[name], f"{path}: $.{name}") for name, table in file.tables.items()}
 
 
 def built_in(name: str) -> ParameterFile:

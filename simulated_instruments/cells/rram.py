@@ -17,10 +17,10 @@ One equation moves a formed cell, for a pulse of voltage V and width t on a cell
   its current, so conductance follows compliance current (Ielmini, IEEE TED 58, 4309, 2011). RESET moves down
   to the cell's floor.
 - V_cell = V / (1 + G / G_access(gate)) is what the access transistor leaves to the cell.
-- xi is one standard normal for a pulse. It moves the voltage and the logarithm of the target: a cycle in which
-  the filament moves fast is also one in which it moves far. A share of its variance stays for some cycles, so
-  that neighbouring cycles are correlated: xi = sqrt(1 - m) e(n) + sqrt(m) e'(n // 16), both hashes of the
-  cell's pulse count.
+- xi is standard normal. In the switching voltage it is a new one for every pulse. In the logarithm of the target,
+  parts of its variance last longer: one for the half cycle, as repeating a RESET does not make a filament that broke
+  badly break well, and one for some cycles, so that neighbouring cycles are correlated:
+  xi = sqrt(1 - h - m) e(pulse) + sqrt(h) e'(half cycle) + sqrt(m) e''(half cycle // 16), hashes of the cell's counts.
 
 A technology whose cells move in small analog steps is described by tables instead, mean and spread of the step
 of an identical pulse against G (as CrossSim's lookup tables are); other voltages and widths scale the step by
@@ -43,6 +43,7 @@ from numpy.typing import NDArray
 
 from .fluctuators import Fluctuators
 from .hashing import NoiseKey, standard_normal
+from .masks import choose, mask_of
 from .model import Float32, Moment, Operation, Pulse, Selection, Sense, Voltage
 from .relaxation import Relaxation
 from .rram_parameters import RramParameters
@@ -55,7 +56,7 @@ REFERENCE_READ_VOLTAGE = 0.2
 _MAX_EXPONENT = np.float32(20)
 """Of (t / tau)**beta, which by then has long reached the target; beyond 88 float32 overflows."""
 
-_CYCLES_ALIKE = 4  # log2 of the pulses over which the persistent part of a cycle's noise stays
+_CYCLES_ALIKE = 4  # log2 of the half cycles over which the lasting part of their noise stays
 _MOVED = np.float32(0.01)  # of its conductance: a pulse that changes a cell by less does not make it relax anew
 _SLOW = 0.1  # s: fluctuators faster than this are noise to a multiplication, slower ones a shift
 _WEARS_FROM = 0.5  # of its life, up to which wear cannot be seen
@@ -64,12 +65,14 @@ _BOLTZMANN = 8.617333262e-5  # eV/K
 
 @dataclass(frozen=True, slots=True)
 class _Switching:
-    """How one polarity moves a cell. switch: V of each cell. spread: V. memory: share of the cycle noise that stays."""
+    """How one polarity moves a cell. switch: V of each cell. spread: V. memory: share of the noise of cycles that stays
+    for some of them. parity: of the half cycles that it makes."""
 
     switch: Float32
     scale: float
     spread: float
     memory: float
+    parity: int
     steps: StepTable | None
 
 
@@ -77,7 +80,7 @@ class RramCells:
     """`count` cells of the chip `serial`, pristine. Implements `CellModel`; units as there.
 
     State: conductance (float32, S, as last programmed, without noise), formed (float32, 1 or 0: a factor on every
-    change), pulses and reads (u32 counts), programmings (u32: pulses that moved it), programmed_age (float64, s: when
+    change), pulses and reads (u32 counts), half_cycles (u32: changes of polarity), programmings (u32: pulses that moved it), programmed_age (float64, s: when
     one last did), disturb (float32: reads since, each weighted by its voltage).
     """
 
@@ -91,24 +94,27 @@ class RramCells:
         self.conductance[self.traits.stuck_high] = p.stuck_high_conductance
         self.pulses = np.zeros(count, np.uint32)
         self.reads = np.zeros(count, np.uint32)
+        self.half_cycles = np.zeros(count, np.uint32)
         self.programmings = np.zeros(count, np.uint32)
         self.programmed_age = np.zeros(count, np.float64)
         self.disturb = np.zeros(count, np.float32)
         set_steps = StepTable.of(p.set_step_levels, p.set_step_mean, p.set_step_spread, p.step_set_voltage)
         reset_steps = StepTable.of(p.reset_step_levels, p.reset_step_mean, p.reset_step_spread, p.step_reset_voltage)
         setting = _Switching(
-            self.traits.set_voltage, p.set_voltage_scale, p.set_voltage_cycle_spread, p.set_cycle_memory, set_steps
+            self.traits.set_voltage, p.set_voltage_scale, p.set_voltage_cycle_spread, p.set_cycle_memory, 0, set_steps
         )
         resetting = _Switching(
             self.traits.reset_voltage,
             p.reset_voltage_scale,
             p.reset_voltage_cycle_spread,
             p.reset_cycle_memory,
+            1,
             reset_steps,
         )
         self._switching = {Operation.FORM: setting, Operation.SET: setting, Operation.RESET: resetting}
         self._pulse_noise = NoiseKey.of(serial, "switching")
-        self._cycle_noise = NoiseKey.of(serial, "cycle")
+        self._half_cycle_noise = NoiseKey.of(serial, "half cycle")
+        self._spell_noise = NoiseKey.of(serial, "spell of cycles")
         self._breakdown = NoiseKey.of(serial, "breakdown")
         self._reading = NoiseKey.of(serial, "reading")
         self._relaxation = _relaxation(serial, p)
@@ -123,6 +129,7 @@ class RramCells:
             "formed": self.formed,
             "pulses": self.pulses,
             "reads": self.reads,
+            "half_cycles": self.half_cycles,
             "programmings": self.programmings,
             "programmed_age": self.programmed_age,
             "disturb": self.disturb,
@@ -160,8 +167,8 @@ class RramCells:
         programmed = where.take(self.conductance)
         present = self._present(where, programmed, pulse.at)
         mark = where.arena.mark()
-        noise = self._cycle(where, counts, pulse.operation)
         switching = self._switching[pulse.operation]
+        noise = standard_normal(self._pulse_noise, where.cells, counts, where.arena)
         if switching.steps is None or pulse.operation is Operation.FORM:
             change = self._approach(where, present, formed, counts, noise, voltage, pulse)
         else:
@@ -175,43 +182,53 @@ class RramCells:
         where.arena.release(mark)
         return present
 
-    def _settle(
-        self, where: Selection, programmed: Float32, present: Float32, change: Float32, at: Moment
-    ) -> None:
-        """`present` becomes what it is after the pulse; cells that it moved relax from there anew."""
-        threshold, moved = where.arena.float32(len(where)), where.arena.array(np.bool_, len(where))
+    def _settle(self, where: Selection, programmed: Float32, present: Float32, change: Float32, at: Moment) -> None:
+        """`present` becomes what it is after the pulse; cells that it moved relax from there anew.
+
+        A cell that it hardly moved goes on relaxing from where it was, shifted by the change.
+        """
+        arena, count = where.arena, len(where)
+        threshold, size, moved = arena.float32(count), arena.float32(count), arena.array(np.bool_, count)
         np.multiply(present, _MOVED, out=threshold)
-        size = np.abs(change)
+        np.abs(change, out=size)
         np.greater(size, threshold, out=moved)
+        mask = mask_of(moved, 4, arena)
         present += change
         np.maximum(present, np.float32(0), out=present)
         programmed += change
-        np.copyto(programmed, present, where=moved)
+        choose(programmed, present, mask, arena)
         where.put(self.conductance, programmed)
-        programmings, age, disturb = (
-            where.take(self.programmings),
-            where.take(self.programmed_age),
-            where.take(self.disturb),
-        )
+        programmings = where.take(self.programmings)
         programmings += moved
-        np.copyto(age, where.ages(at), where=moved)
-        np.copyto(disturb, np.float32(0), where=moved)
         where.put(self.programmings, programmings)
-        where.put(self.programmed_age, age)
-        where.put(self.disturb, disturb)
+        if self._relaxation is not None:
+            age = where.take(self.programmed_age)
+            choose(age, where.ages(at), mask_of(moved, 8, arena), arena)
+            where.put(self.programmed_age, age)
+        if self.parameters.read_disturb:
+            disturb = where.take(self.disturb)
+            np.bitwise_not(mask, out=mask)
+            disturb.view(np.uint32)[:] &= mask
+            where.put(self.disturb, disturb)
 
-    def _cycle(self, where: Selection, counts: NDArray[np.uint32], operation: Operation) -> Float32:
-        """xi of this pulse of each cell."""
-        noise = standard_normal(self._pulse_noise, where.cells, counts, where.arena)
-        memory = self._switching[operation].memory
+    def _cycle(self, where: Selection, noise: Float32, switching: _Switching) -> Float32:
+        """xi of the target, `noise` being that of the pulse, in place."""
+        cycles = where.take(self.half_cycles)
+        cycles += (cycles & np.uint32(1)) != switching.parity
+        where.put(self.half_cycles, cycles)
+        held, memory = self.parameters.half_cycle_share, switching.memory
+        noise *= np.float32(math.sqrt(1 - held - memory))
+        if held:
+            half = standard_normal(self._half_cycle_noise, where.cells, cycles, where.arena)
+            half *= np.float32(math.sqrt(held))
+            noise += half
         if memory:
             spell = where.arena.uint32(len(where))
-            np.bitwise_and(where.cells, np.uint32((1 << _CYCLES_ALIKE) - 1), out=spell)  # cells change at other pulses
-            spell += counts
+            np.bitwise_and(where.cells, np.uint32((1 << _CYCLES_ALIKE) - 1), out=spell)  # not all cells at once
+            spell += cycles
             spell >>= _CYCLES_ALIKE
-            lasting = standard_normal(self._cycle_noise, where.cells, spell, where.arena)
+            lasting = standard_normal(self._spell_noise, where.cells, spell, where.arena)
             lasting *= np.float32(math.sqrt(memory))
-            noise *= np.float32(math.sqrt(1 - memory))
             noise += lasting
         return noise
 
@@ -225,12 +242,13 @@ class RramCells:
         voltage: Voltage,
         pulse: Pulse,
     ) -> Float32:
-        """f (G_target - G); f = 1 where the cell breaks down just now, which `formed` then says."""
+        """f (G_target - G); where the cell breaks down just now, which `formed` then says, f is its first filament."""
         across = self._voltage_across(where, present, voltage, pulse.gate)
         fraction = self._fraction(where, across, noise, pulse)
         if pulse.operation is Operation.FORM:
-            fraction[self._break_down(where, across, counts, formed)] = 1
-        change = self._target(where, present, noise, pulse)
+            broken = self._break_down(where, across, counts, formed)
+            fraction[broken] = where.take(self.traits.filament)[broken]
+        change = self._target(where, present, self._cycle(where, noise, self._switching[pulse.operation]), pulse)
         change -= present
         change *= fraction
         return change
@@ -301,8 +319,8 @@ class RramCells:
     ) -> NDArray[np.intp]:
         """Form every pristine cell with more across it than its breakdown voltage, cycle spread included; which.
 
-        The breakdown is abrupt: the new filament goes all the way to what the compliance allows. A cell that has
-        formed already sees a FORM pulse as a SET.
+        The breakdown is abrupt: the new filament goes all the way to what the compliance allows, in some cells a part
+        of it. A cell that has formed already sees a FORM pulse as a SET.
         """
         margin = standard_normal(self._breakdown, where.cells, counts, where.arena)
         margin *= np.float32(self.parameters.breakdown_cycle_spread)
@@ -422,4 +440,5 @@ def _relaxation(serial: str, p: RramParameters) -> Relaxation | None:
         p.relaxation_probabilities,
         p.relaxation_quantiles,
         p.relaxation_memory,
+        p.relaxation_volatility,
     )

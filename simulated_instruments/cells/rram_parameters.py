@@ -37,6 +37,8 @@ class RramParameters:
     breakdown_cycle_spread: Volt
     breakdown_early_fraction: Number
     breakdown_early_tail: Volt
+    thin_fraction: Number
+    thin_tail: Number
 
     gate_threshold: Volt
     gate_reference: Volt
@@ -66,6 +68,7 @@ class RramParameters:
     slow_fraction: Number
     slow_tail: Volt
 
+    half_cycle_share: Number
     set_cycle_memory: Number
     reset_cycle_memory: Number
 
@@ -110,6 +113,7 @@ class RramParameters:
     relaxation_probabilities: Numbers
     relaxation_quantiles: Conductances
     relaxation_memory: Numbers
+    relaxation_volatility: Number
     relaxation_activation: ElectronVolt
     relaxation_temperature: Kelvin
 

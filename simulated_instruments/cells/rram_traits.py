@@ -23,14 +23,15 @@ _AT_BIRTH = np.uint32(0)
 class RramTraits:
     """Fixed for life, (cells,) float32 each.
 
-    pristine_conductance: S. breakdown_voltage: V, infinite where the cell never forms. set_voltage,
-    reset_voltage: V, infinite where it is stuck. abruptness: Weibull slope of its switching, 1. ceiling: its
+    pristine_conductance: S. breakdown_voltage: V, infinite where the cell never forms. filament: what forming
+    leaves, part of what the compliance allows. set_voltage, reset_voltage: V, infinite where it is stuck. abruptness: Weibull slope of its switching, 1. ceiling: its
     part in what the compliance leaves, 1. floor: S. read_noise: relative. fluctuators: (COUNT, cells) relative.
     life: programmings it stands. stuck_high: bool.
     """
 
     pristine_conductance: Float32
     breakdown_voltage: Float32
+    filament: Float32
     set_voltage: Float32
     reset_voltage: Float32
     abruptness: Float32
@@ -71,6 +72,7 @@ class RramTraits:
         return cls(
             pristine_conductance=born.lognormal("pristine", p.pristine_conductance, p.pristine_device_spread),
             breakdown_voltage=breakdown,
+            filament=np.exp(-born.tail("thin filament", p.thin_fraction, p.thin_tail)),
             set_voltage=set_voltage,
             reset_voltage=reset_voltage,
             abruptness=born.lognormal("abruptness", 1.0, p.abruptness_device_spread),

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from .model import CellModel
 from .parameters import ParameterError, ParameterFile, ParameterSet, built_in
+from .pcm import PcmCells
+from .pcm_parameters import PcmParameters
 from .rram import RramCells
 from .rram_parameters import RramParameters
 
-_PARAMETERS: dict[str, type[ParameterSet]] = {RramCells.kind: RramParameters}
+_PARAMETERS: dict[str, type[ParameterSet]] = {RramCells.kind: RramParameters, PcmCells.kind: PcmParameters}
 
 DEFAULT = "rram_40nm"
 
@@ -44,4 +46,6 @@ def make_cells(serial: str, count: int, parameters: ParameterSet) -> CellModel:
     """`count` cells of the chip `serial`. Raises ValueError where the parameters contradict each other."""
     if isinstance(parameters, RramParameters):
         return RramCells(serial, count, parameters)
+    if isinstance(parameters, PcmParameters):
+        return PcmCells(serial, count, parameters)
     raise TypeError(f"no cells have parameters of {type(parameters).__name__}")

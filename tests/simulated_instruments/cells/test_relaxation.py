@@ -20,9 +20,9 @@ MEMORY = (0.0, 0.8, 0.6)
 TIMES = (0.01, 1.0, 1e5)
 
 
-def relaxation(quantiles=None, serial="A1", memory=MEMORY):
+def relaxation(quantiles=None, serial="A1", memory=MEMORY, volatility=0.0):
     normal = [[spread * SCORES for spread in knot] for knot in SPREADS]
-    return Relaxation(serial, TIMES, LEVELS, PROBABILITIES, quantiles or normal, memory)
+    return Relaxation(serial, TIMES, LEVELS, PROBABILITIES, quantiles or normal, memory, volatility)
 
 
 def changes(elapsed, level=20e-6, programmings=1, model=None, count=COUNT):
@@ -88,6 +88,16 @@ def test_a_cell_between_two_levels_follows_the_nearer_one_the_oftener():
         level = LEVELS[0] + place * (LEVELS[1] - LEVELS[0])
         upper = np.mean(changes(TIMES[0], level, model=model) > 0.5e-6)
         assert upper == pytest.approx(place, abs=SIGMAS * 0.5 / np.sqrt(COUNT) + 2 / 256)
+
+
+@pytest.mark.parametrize("volatility", [0.0, 0.3, 1.0])
+def test_volatile_cells_stay_volatile_and_nothing_else_changes(volatility):
+    """Without memory, R at a knot is its innovation: same spread, no correlation, but sizes of a rank correlation."""
+    model = relaxation(memory=(0.0, 0.0, 0.0), volatility=volatility)
+    early, late = changes(TIMES[1], model=model), changes(TIMES[2], model=model)
+    assert late.std() == pytest.approx(SPREADS[2][1], rel=SIGMAS / np.sqrt(2 * COUNT) + 0.01)
+    assert abs(np.corrcoef(early, late)[0, 1]) < SIGMAS / np.sqrt(COUNT) * 2  # sizes that go together widen it
+    assert stats.spearmanr(np.abs(early), np.abs(late))[0] == pytest.approx(volatility, abs=SIGMAS / np.sqrt(COUNT))
 
 
 def test_cells_programmings_and_serials_are_independent():
