@@ -6,17 +6,18 @@ a cell's place on its ramp is the number of passes since the ramp began.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
-from labctl.array import Cells, MemoryArray, Operation, Scale
+from labctl.array import Cells, MemoryArray, Operation, Readout, Scale
+from labctl.protocols.forming import NOT_GIVEN
 from labctl.protocols.ramps import Ramp, batch
 from labctl.protocols.windows import Windows
 from labctl.protocols.write_verify_settings import CellOutcome, WriteVerifySettings
-from labctl.steps import Step, StopRequested
+from labctl.steps import Step, StopRequested, Variable
 
 _UP, _DOWN, _DONE = 1, -1, 0
 _WAITING = 2  # times the direction: landed, and waiting to be confirmed together with others
@@ -25,6 +26,22 @@ _EVERY_PASS, _EVERY = 64, 8  # report each of the first passes, then one in so m
 _DOUBTED = 3  # landings that did not hold, after which noise is what stands in the way
 
 Passes = Generator[Step, None, None]
+
+PROGRESS = (
+    Variable("active", "cells still being programmed", dtype="u4", fill=NOT_GIVEN),
+    Variable("in_window", "cells in their window", dtype="u4", fill=NOT_GIVEN),
+    Variable("pulses", "pulses in this step", dtype="u4", fill=NOT_GIVEN),
+    Variable("rms_error", "root mean square of reading minus target over targeted cells that have formed", unit="S"),
+)
+"""What every step of a programming pass says."""
+
+OUTCOME = Variable(
+    "outcome",
+    "how programming the cell ended",
+    ("row", "col"),
+    "u1",
+    flags={each.name.lower(): int(each) for each in CellOutcome},
+)
 
 
 @dataclass(slots=True)
@@ -69,7 +86,8 @@ class Programming:
 
     reading: (cells,) u16 codes of the last verify. outcome, pulses, reversals: (cells,). formable: how many of the
     targeted cells have formed. settled_error: sum of squared
-    errors, in codes, of the cells that ended.
+    errors, in codes, of the cells that ended. labels: scalars that every step carries besides its own. on_verify: told
+    of every verify read.
     """
 
     array: MemoryArray
@@ -89,6 +107,8 @@ class Programming:
     settled_error: float = 0.0
     stopped: bool = False
     verifies: list[dict[str, Any]] = field(default_factory=list)
+    labels: Mapping[str, float | int] = field(default_factory=dict)
+    on_verify: Callable[[Readout], None] | None = None
 
     @classmethod
     def starting(
@@ -203,6 +223,8 @@ class Programming:
         for (entries, operation, _, _), readout in zip(groups, readouts, strict=True):
             self.pulse_count += len(entries)
             active.reading[entries] = readout.codes[0]
+            if self.on_verify is not None:
+                self.on_verify(readout)
             landed.append(self._turn(active, entries, readout.codes[0], operation, passes))
         return np.sort(np.concatenate(landed))
 
@@ -363,6 +385,7 @@ class Programming:
         error = active.reading - active.target
         squares = self.settled_error + float(np.dot(error, error))
         values = {
+            **self.labels,
             "active": active.left,
             "in_window": self.in_window,
             "pulses": pulses,

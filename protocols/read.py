@@ -1,18 +1,19 @@
-"""Read the whole array, a number of times over: mean and spread per cell."""
+"""Read the array or a part of it, a number of times over: mean and spread per cell."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from labctl.array import Capability, Geometry, MemoryArray, Scale
+from labctl.array import Capability, Cells, Geometry, MemoryArray, Scale
+from labctl.protocols.characterisation.cells import CellChoice, chosen
+from labctl.protocols.moments import RunningMoments
 from labctl.steps import Cost, Procedure, Step, Steps, Variable
 from labctl.units import Siemens
 
 
-class ReadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReadSettings(CellChoice, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """repeats: how often each cell is read. pristine_below: cells under it count as never formed."""
 
     repeats: int = 1
@@ -24,38 +25,33 @@ class ReadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 def _plan(geometry: Geometry, dac: Scale, adc: Scale, settings: ReadSettings) -> Cost:  # noqa: ARG001
-    return Cost(0, geometry.cells * settings.repeats, {}, {}, {})
+    return Cost(0, len(chosen(settings, geometry)) * settings.repeats, {}, {}, {})
 
 
 def _steps(array: MemoryArray, settings: ReadSettings, rng: np.random.Generator) -> Steps:  # noqa: ARG001
-    """One step a repeat, so that memory does not grow with their number; mean and variance by Welford's update."""
-    shape = (array.geometry.rows, array.geometry.cols)
-    mean = np.zeros(array.geometry.cells, np.float32)
-    squares = np.zeros(array.geometry.cells, np.float32)
-    saturated = np.zeros(array.geometry.cells, np.uint32)
+    """One step a repeat, so that memory does not grow with their number."""
+    cells = chosen(settings, array.geometry)
+    moments = RunningMoments(len(cells))
+    saturated = np.zeros(len(cells), np.uint32)
     for count in range(1, settings.repeats + 1):
-        reading = array.read()
-        conductance = reading.conductance[0]
-        saturated += reading.saturated[0]
-        change = conductance - mean
-        mean += change / np.float32(count)
-        squares += change * (conductance - mean)
+        readout = array.read(cells if len(cells) < array.geometry.cells else None)
+        moments.add(readout.conductance)
+        saturated += readout.saturated[0]
         last = count == settings.repeats
-        maps = _maps(mean, squares, saturated, count, shape) if last else {}
-        values = {"mean_conductance": float(mean.mean(dtype=np.float64)), "reads": array.geometry.cells}
+        maps = _maps(array.geometry, cells, moments, saturated) if last else {}
+        values = {"mean_conductance": float(moments.mean.mean()), "reads": len(cells)}
         yield Step("read", values, maps, (count, settings.repeats))
-    return _summary(mean, saturated, settings)
+    return _summary(moments.mean, saturated, settings)
 
 
-def _maps(
-    mean: np.ndarray, squares: np.ndarray, saturated: np.ndarray, count: int, shape: tuple[int, int]
-) -> dict[str, np.ndarray]:
-    spread = np.sqrt(squares / (count - 1)) if count > 1 else np.full_like(mean, np.nan)
-    return {
-        "conductance": mean.reshape(shape),
-        "conductance_spread": spread.reshape(shape),
-        "saturated_reads": saturated.reshape(shape),
-    }
+def _maps(geometry: Geometry, cells: Cells, moments: RunningMoments, saturated: np.ndarray) -> dict[str, np.ndarray]:
+    """Cells that were not read have NaN, and the largest count, which stands for none."""
+    quantities = {"conductance": moments.mean, "conductance_spread": moments.spread, "saturated_reads": saturated}
+    maps = {name: np.full(geometry.cells, np.nan, np.float32) for name in quantities}
+    maps["saturated_reads"] = np.full(geometry.cells, np.iinfo(np.uint32).max, np.uint32)
+    for name, values in quantities.items():
+        maps[name][cells] = values
+    return {name: values.reshape(geometry.rows, geometry.cols) for name, values in maps.items()}
 
 
 def _summary(mean: np.ndarray, saturated: np.ndarray, settings: ReadSettings) -> dict[str, Any]:

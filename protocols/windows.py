@@ -14,6 +14,11 @@ from labctl.units import format_quantity
 _MARGIN = 1.5  # a cell has to land so far above where it would count as pristine: readings are noisy
 
 
+def lowest_landing(formed_at: float) -> float:
+    """S from which on a cell can land in a window."""
+    return formed_at * _MARGIN
+
+
 @dataclass(frozen=True, slots=True)
 class Windows:
     """(cells,) targets in S, and windows in ADC codes whose `low` and `high` are inside.
@@ -40,26 +45,46 @@ def windows(settings: WriteVerifySettings, geometry: Geometry, adc: Scale) -> Wi
     wanted = targeted & ~excluded
     if not wanted.any():
         raise TargetError("$.target: nothing to program: no cell is targeted that is not excluded")
-    if settings.tolerances is None:
-        tolerance = np.full(shape, settings.tolerance, np.float32)
-    else:
-        tolerance = _numbers(settings.tolerances, shape, "tolerances")
+    below, above = _margins(settings, target, shape)
     least = settings.form.formed_at
-    _check_targets(target, tolerance, wanted, adc, least)
+    _check_targets(target, below, above, wanted, adc, least)
     target = np.where(wanted, target, np.float32(least))
-    low, high = _codes_within(target, tolerance, adc, least)
-    aim_low, aim_high = _codes_within(target, tolerance * np.float32(settings.aim), adc, least * _MARGIN)
+    below, above = (np.where(wanted, margin, np.float32(0)) for margin in (below, above))
+    aim = np.float32(settings.aim)
+    low, high = _codes_within(target, below, above, adc, least)
+    aim_low, aim_high = _codes_within(target, below * aim, above * aim, adc, lowest_landing(least))
+    if settings.window_high is not None:
+        beyond = wanted & (target + above > _readable(adc))
+        high[beyond.ravel()] = aim_high[beyond.ravel()] = adc.top
     if np.any((aim_high < aim_low) & wanted.ravel()):
-        raise SettingsError(f"$.tolerance: narrower than one step of the converter, {format_quantity(adc.step, 'S')}")
+        name = "tolerance" if settings.window_high is None else "window_high"
+        raise SettingsError(f"$.{name}: narrower than one step of the converter, {format_quantity(adc.step, 'S')}")
     count = int(np.count_nonzero(wanted))
     return Windows(target.ravel(), low, high, aim_low, aim_high, wanted.ravel(), excluded.ravel(), count)
 
 
-def _codes_within(target: np.ndarray, tolerance: np.ndarray, adc: Scale, least: float) -> tuple[np.ndarray, np.ndarray]:
-    """(cells,) lowest and highest code within `tolerance` of `target`: none below `least`, and not the top one, which
-    means saturated."""
-    low = np.ceil((np.maximum(target - tolerance, least) - adc.offset) / adc.step).clip(0, adc.top)
-    high = np.floor((target + tolerance - adc.offset) / adc.step).clip(0, adc.top - 1)
+def _margins(
+    settings: WriteVerifySettings, target: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, cols) S from the target down and up to the window's edges."""
+    if settings.window_low is not None and settings.window_high is not None:
+        low = _numbers(settings.window_low, shape, "window_low")
+        high = _numbers(settings.window_high, shape, "window_high")
+        return target - low, high - target
+    if settings.tolerances is not None:
+        tolerance = _numbers(settings.tolerances, shape, "tolerances")
+    else:
+        tolerance = np.full(shape, settings.tolerance, np.float32)
+    return tolerance, tolerance
+
+
+def _codes_within(
+    target: np.ndarray, below: np.ndarray, above: np.ndarray, adc: Scale, least: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """(cells,) lowest and highest code from `below` under to `above` over `target`: none below `least`, and not the top
+    one, which means saturated."""
+    low = np.ceil((np.maximum(target - below, least) - adc.offset) / adc.step).clip(0, adc.top)
+    high = np.floor((target + above - adc.offset) / adc.step).clip(0, adc.top - 1)
     return low.astype(np.uint16).ravel(), high.astype(np.uint16).ravel()
 
 
@@ -83,13 +108,21 @@ def _shaped(values: np.ndarray, shape: tuple[int, int], name: str) -> np.ndarray
     return values
 
 
-def _check_targets(target: np.ndarray, tolerance: np.ndarray, wanted: np.ndarray, adc: Scale, least: float) -> None:
-    most = adc.offset + adc.step * (adc.top - 1)
+def _readable(adc: Scale) -> float:
+    """S at the highest code that is not saturated."""
+    return adc.offset + adc.step * (adc.top - 1)
+
+
+def _check_targets(
+    target: np.ndarray, below: np.ndarray, above: np.ndarray, wanted: np.ndarray, adc: Scale, least: float
+) -> None:
+    most = _readable(adc)
     problems = (
         (~np.isfinite(target), "is not a finite conductance"),
         (target < 0, "is negative"),
         (target < least, "is below form.formed_at, where a cell counts as pristine"),
-        (target - tolerance > most, f"is above what the board can read, {format_quantity(most, 'S')}"),
+        (~((below >= 0) & (above >= 0)), "is not within its window_low and window_high"),
+        (target - below > most, f"is above what the board can read, {format_quantity(most, 'S')}"),
     )
     for wrong, what in problems:
         wrong = wrong & wanted

@@ -18,9 +18,9 @@ import numpy as np
 from labctl.array import Capability, Geometry, MemoryArray, Operation, Scale
 from labctl.errors import RunError
 from labctl.protocols import forming
-from labctl.protocols.programming import Programming
+from labctl.protocols.programming import OUTCOME, PROGRESS, Programming
 from labctl.protocols.windows import Windows, windows
-from labctl.protocols.write_verify_settings import CellOutcome, WriteVerifySettings
+from labctl.protocols.write_verify_settings import WriteVerifySettings
 from labctl.steps import Cost, Procedure, Step, Steps, StopRequested, Variable
 from labctl.units import format_quantity
 
@@ -91,23 +91,12 @@ write_verify = Procedure(
     phases=(*forming.PHASES, "program", "reverify", "reprogram", "done"),
     variables=(
         *forming.VARIABLES,
-        Variable("active", "cells still being programmed", dtype="u4", fill=forming.NOT_GIVEN),
-        Variable("in_window", "cells in their window", dtype="u4", fill=forming.NOT_GIVEN),
-        Variable("pulses", "pulses in this step", dtype="u4", fill=forming.NOT_GIVEN),
-        Variable(
-            "rms_error", "root mean square of reading minus target over targeted cells that have formed", unit="S"
-        ),
+        *PROGRESS,
         Variable("initial", "conductance before programming, after forming", ("row", "col"), unit="S"),
         Variable("target", "target conductance", ("row", "col"), unit="S"),
         Variable("reached", "conductance at the cell's last verify", ("row", "col"), unit="S"),
         Variable("error", "reached minus target", ("row", "col"), unit="S"),
-        Variable(
-            "outcome",
-            "how programming the cell ended",
-            ("row", "col"),
-            "u1",
-            flags={each.name.lower(): int(each) for each in CellOutcome},
-        ),
+        OUTCOME,
         Variable("pulses_per_cell", "SET and RESET pulses the cell got", ("row", "col"), "u2"),
         Variable("reversals", "changes of polarity within a round", ("row", "col"), "u2"),
     ),

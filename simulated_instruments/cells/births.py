@@ -34,8 +34,27 @@ class Births:
         return values
 
     def lognormal(self, trait: str, median: float, spread: float) -> Float32:
-        values = self.normal(trait, math.log(median), spread)
-        return np.exp(values, out=values)
+        values = self.normal(trait, 0.0, spread)
+        np.exp(values, out=values)
+        values *= np.float32(median)
+        return values
+
+    def tail(self, trait: str, fraction: float, scale: float) -> Float32:
+        """Exponential of mean `scale` for a `fraction` of the cells, 0 for the others."""
+        values = self.uniform(trait)
+        values *= np.float32(1 / fraction if fraction else math.inf)
+        np.minimum(values, np.float32(1), out=values)
+        np.log(values, out=values)
+        values *= np.float32(-scale)
+        return values
+
+    def of_chip(self, trait: str, median: float, spread: float) -> float:
+        """Lognormal of the chip as a whole, at most 1."""
+        if not spread:
+            return median
+        key = NoiseKey.of(self._serial, f"chip: {trait}")
+        score = standard_normal(key, np.zeros(1, np.uint32), _AT_BIRTH, Arena(1))[0]
+        return min(median * math.exp(spread * float(score)), 1.0)
 
     def _draw(self, variate: Callable[..., Float32], trait: str) -> Float32:
         key = NoiseKey.of(self._serial, f"trait: {trait}")

@@ -7,6 +7,7 @@ is random telegraph noise.
 
 A fluctuator's state is a function of the time: the hash of the cell and of the number of its time constants that have
 passed, each cell's counted from a phase of its own. So noise that was there at one read is still there at the next.
+One hash does for two: the 32 states that the faster one goes through while the slower one stays are its 32 bits.
 """
 
 from __future__ import annotations
@@ -22,16 +23,18 @@ from .model import Float32, Moment, Selection
 FASTEST = 1e-3
 """s. What is faster is white to any board, and stands in the white part."""
 
-DECADES = 1.5
-"""Between the time constants of neighbouring fluctuators."""
-
 COUNT = 6
-TIME_CONSTANTS = tuple(FASTEST * 10 ** (DECADES * number) for number in range(COUNT))
-"""s: 1 ms to 9 h."""
+_RATIO_BITS = 5
+TIME_CONSTANTS = tuple(FASTEST * 2.0 ** (_RATIO_BITS * number) for number in range(COUNT))
+"""s: 1 ms to 9 h, each 32 times the one before."""
+
+DECADES = _RATIO_BITS * math.log10(2)
+"""Between the time constants of neighbouring fluctuators."""
 
 _SIGN = np.uint32(0x8000_0000)
 _ONE = np.uint32(0x3F80_0000)  # the bits of 1.0: with 23 more below them, of a float in 1 .. 2
-_PHASES = tuple(np.uint32(each) for each in (2654435761, 2246822519, 3266489917, 668265263, 374761393, 3624381081))
+_PHASES = tuple(np.uint32(each) for each in (2654435761, 2246822519, 3266489917))
+_FOLD = np.uint32(0x9E3779B1)  # odd: the top bit of a product with it depends on all bits
 
 
 class Fluctuators:
@@ -39,23 +42,35 @@ class Fluctuators:
 
     def __init__(self, serial: str, amplitudes: Float32) -> None:
         self._amplitudes = amplitudes
-        self._keys = [NoiseKey.of(serial, f"fluctuator {number}") for number in range(COUNT)]
+        self._keys = [NoiseKey.of(serial, f"fluctuators {number}") for number in range(COUNT // 2)]
 
     def shift(self, where: Selection, at: Moment, slower_than: float = 0.0) -> Float32:
         """Relative shift of the conductance of each cell in its turn, of time constants over `slower_than`: (n,)."""
-        arena, count = where.arena, len(where)
-        total = arena.float32(count)
+        arena = where.arena
+        total = arena.float32(len(where))
         total[:] = 0
-        for number, constant in enumerate(TIME_CONSTANTS):
-            if constant <= slower_than:
+        for pair, (fast, slow) in enumerate(zip(TIME_CONSTANTS[::2], TIME_CONSTANTS[1::2], strict=True)):
+            if slow <= slower_than:
                 continue
             mark = arena.mark()
-            bits = self._states(where, at, number, constant)
-            bits &= _SIGN
-            bits ^= where.take(self._amplitudes[number]).view(np.uint32)
-            total += bits.view(np.float32)
+            ticks = self._ticks(where, at, fast, _PHASES[pair])
+            spells = arena.uint32(len(where))
+            np.right_shift(ticks, _RATIO_BITS, out=spells)
+            bits = hash_bits(self._keys[pair], where.cells, spells, arena)
+            np.multiply(bits, _FOLD, out=spells)
+            self._add(where, total, spells, 2 * pair + 1)
+            if fast > slower_than:
+                ticks &= np.uint32((1 << _RATIO_BITS) - 1)
+                bits <<= ticks
+                self._add(where, total, bits, 2 * pair)
             arena.release(mark)
         return total
+
+    def _add(self, where: Selection, total: Float32, bits: NDArray[np.uint32], number: int) -> None:
+        """The amplitude of each cell's fluctuator of that number, with the sign that the top bit of `bits` says."""
+        bits &= _SIGN
+        bits ^= where.take(self._amplitudes[number]).view(np.uint32)
+        total += bits.view(np.float32)
 
     def variance(self, where: Selection, slower_than: float) -> Float32:
         """Relative variance of what `shift` leaves out with the same `slower_than`: (n,)."""
@@ -66,24 +81,22 @@ class Fluctuators:
                 total += np.square(where.take(self._amplitudes[number]))
         return total
 
-    def _states(self, where: Selection, at: Moment, number: int, constant: float) -> NDArray[np.uint32]:
-        """32 random bits a cell, the same as long as its fluctuator stays as it is."""
+    def _ticks(self, where: Selection, at: Moment, constant: float, phase: np.uint32) -> NDArray[np.uint32]:
+        """How many time constants have passed for each cell in its turn, from a phase of its own."""
         arena, count = where.arena, len(where)
         passed = at.time / constant
         whole = math.floor(passed)
-        ticks = arena.uint32(count)
-        np.multiply(where.cells, _PHASES[number], out=ticks)
-        ticks >>= 9
-        ticks |= _ONE
-        place = ticks.view(np.float32)  # the cell's phase, 1 .. 2
+        phases, ticks = arena.uint32(count), arena.uint32(count)
+        np.multiply(where.cells, phase, out=phases)
+        phases >>= 9
+        phases |= _ONE
+        place = phases.view(np.float32)  # the cell's phase, 1 .. 2
         step = at.period / constant
-        begin = passed - whole + where.first * step
         if step * count > 1e-6:
             turns = arena.float32(count)
             np.multiply(arena.turns(count), step, out=turns, casting="same_kind")
             place += turns
-        place += np.float32(begin)
-        counts = arena.uint32(count)
-        np.copyto(counts, place, casting="unsafe")
-        counts += np.uint32(whole % (1 << 32))
-        return hash_bits(self._keys[number], where.cells, counts, arena)
+        place += np.float32(passed - whole + where.first * step)
+        np.copyto(ticks, place, casting="unsafe")
+        ticks += np.uint32(whole % (1 << 32))
+        return ticks

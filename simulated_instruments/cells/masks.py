@@ -17,7 +17,8 @@ def mask_of(condition: NDArray[np.bool_], size: int, arena: Arena) -> NDArray[An
     word = _WORDS[size]
     mask = arena.array(word, len(condition))
     np.copyto(mask, condition)
-    return np.negative(mask, out=mask)
+    np.negative(mask, out=mask)
+    return mask
 
 
 def choose(values: NDArray[Any], others: NDArray[Any], mask: NDArray[Any], arena: Arena) -> None:

@@ -21,8 +21,8 @@ the noise that persists from read to read. So the variance is the published one 
 since programming is not told from the rest: phi has the same time constants whatever that time.
 
 There is nothing to form. A fresh cell comes crystalline out of the last hot step of its making, and the FORM pulse of a
-board, long and limited by the gate, is to it one more SET pulse. Melting wears a cell out: near the number of melts that
-it stands, pulses move it less and less.
+board, long and limited by the gate, is to it one more SET pulse. Melting wears a cell out: near the number of melts
+that it stands, pulses move it less and less.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class PcmCells:
     def __init__(self, serial: str, count: int, parameters: PcmParameters) -> None:
         """Raises ValueError where parameters contradict each other."""
         p = self.parameters = parameters
-        if not 0 < p.drift_onset or p.drift_onset < _ONSET_WIDTHS * p.read_noise_width:
+        if not p.drift_onset > 0 or p.drift_onset < _ONSET_WIDTHS * p.read_noise_width:
             raise ValueError(f"drift_onset must be more than 0 s, and {_ONSET_WIDTHS} times read_noise_width at least")
         if not 0 <= p.read_noise_persistence <= 1:
             raise ValueError(f"read_noise_persistence must be between 0 and 1, not {p.read_noise_persistence:g}")
@@ -103,7 +103,7 @@ class PcmCells:
     def pulse(self, where: Selection, voltage: Voltage, pulse: Pulse) -> None:
         self._apply(where, voltage, pulse)
 
-    def pulse_and_read(self, where: Selection, voltage: Voltage, pulse: Pulse, read_voltage: float) -> Float32:
+    def pulse_and_read(self, where: Selection, voltage: Voltage, pulse: Pulse, read_voltage: float) -> Float32:  # noqa: ARG002
         return self._read(where, *self._apply(where, voltage, pulse), pulse.at)
 
     def read(self, where: Selection, sense: Sense) -> Float32:
@@ -135,9 +135,7 @@ class PcmCells:
         after = self._switching.after(where, State(conductance, memory), current, noise, pulse.width)
         self._wear(where, current, conductance, after.conductance)
         cold = np.flatnonzero(current < np.float32(self.parameters.set_current))
-        for values, changed in (
-            (conductance, after.conductance), (memory, after.memory), (age, where.ages(pulse.at))
-        ):
+        for values, changed in ((conductance, after.conductance), (memory, after.memory), (age, where.ages(pulse.at))):
             changed[cold] = values[cold]
             np.copyto(values, changed)
         counts += np.uint32(1)
@@ -226,7 +224,10 @@ class PcmCells:
         exponent = where.arena.float32(len(where))
         np.copyto(exponent, where.take(self.traits.drift))
         exponent *= _line(
-            where, level, p.drift_device_spread, p.drift_device_spread_slope,
+            where,
+            level,
+            p.drift_device_spread,
+            p.drift_device_spread_slope,
             (p.drift_device_spread_least, p.drift_device_spread_most),
         )
         exponent += _line(

@@ -41,9 +41,13 @@ class PcmTraits:
         heater[low | high] = 0
         pristine[low], pristine[high] = p.stuck_low_conductance, p.stuck_high_conductance
         spread = p.read_noise_device_spread
-        amplitude = born.lognormal(  # its square is 1 / COUNT in the mean
-            "persistent noise", math.sqrt(p.read_noise_persistence / COUNT) * math.exp(-(spread**2)), spread
-        ) if p.read_noise_persistence else np.zeros(count, np.float32)
+        amplitude = (
+            born.lognormal(  # its square is 1 / COUNT in the mean
+                "persistent noise", math.sqrt(p.read_noise_persistence / COUNT) * math.exp(-(spread**2)), spread
+            )
+            if p.read_noise_persistence
+            else np.zeros(count, np.float32)
+        )
         return cls(
             pristine_conductance=pristine,
             heater=heater,

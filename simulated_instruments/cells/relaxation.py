@@ -64,7 +64,7 @@ class Relaxation:
         for name, values in (("times", times), ("levels", levels), ("probabilities", probabilities)):
             if any(after <= before for before, after in zip(values, values[1:], strict=False)):
                 raise ValueError(f"relaxation_{name} must increase")
-        if not (times[0] > 0 and 0 < probabilities[0] and probabilities[-1] < 1):
+        if not (times[0] > 0 and probabilities[0] > 0 and probabilities[-1] < 1):
             raise ValueError("relaxation_times must be more than 0 s, relaxation_probabilities between 0 and 1")
         self.begins = times[0] / _FIRST_DECADES
         self._knots = [self.begins, *times]

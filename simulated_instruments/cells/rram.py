@@ -56,6 +56,9 @@ REFERENCE_READ_VOLTAGE = 0.2
 _MAX_EXPONENT = np.float32(20)
 """Of (t / tau)**beta, which by then has long reached the target; beyond 88 float32 overflows."""
 
+_MOST = np.float32(1e3)
+"""S: above any conductance. (Clipping both ways is faster than a maximum.)"""
+
 _CYCLES_ALIKE = 4  # log2 of the half cycles over which the lasting part of their noise stays
 _MOVED = np.float32(0.01)  # of its conductance: a pulse that changes a cell by less does not make it relax anew
 _SLOW = 0.1  # s: fluctuators faster than this are noise to a multiplication, slower ones a shift
@@ -78,6 +81,8 @@ class _Switching:
 
 class RramCells:
     """`count` cells of the chip `serial`, pristine. Implements `CellModel`; units as there.
+
+    An effect that the parameters turn off costs nothing; what only it needs is then not kept.
 
     State: conductance (float32, S, as last programmed, without noise), formed (float32, 1 or 0: a factor on every
     change), pulses and reads (u32 counts), half_cycles (u32: changes of polarity), programmings (u32: pulses that moved it), programmed_age (float64, s: when
@@ -120,6 +125,7 @@ class RramCells:
         self._relaxation = _relaxation(serial, p)
         noisy = p.flicker_noise > 0 or p.telegraph_fraction > 0
         self._fluctuators = Fluctuators(serial, self.traits.fluctuators) if noisy else None
+        self._follows_moves = self._relaxation is not None or p.read_disturb > 0 or p.endurance_pulses > 0
         self._shortest_life = float(self.traits.life.min(initial=np.inf))
 
     @property
@@ -187,17 +193,22 @@ class RramCells:
 
         A cell that it hardly moved goes on relaxing from where it was, shifted by the change.
         """
+        present += change
+        np.clip(present, np.float32(0), _MOST, out=present)
+        programmed += change
+        if self._follows_moves:
+            self._follow(where, programmed, present, change, at)
+        where.put(self.conductance, programmed)
+
+    def _follow(self, where: Selection, programmed: Float32, present: Float32, change: Float32, at: Moment) -> None:
+        """What begins anew in cells that the pulse moved to `present`, and counts as a programming."""
         arena, count = where.arena, len(where)
         threshold, size, moved = arena.float32(count), arena.float32(count), arena.array(np.bool_, count)
         np.multiply(present, _MOVED, out=threshold)
         np.abs(change, out=size)
         np.greater(size, threshold, out=moved)
         mask = mask_of(moved, 4, arena)
-        present += change
-        np.maximum(present, np.float32(0), out=present)
-        programmed += change
         choose(programmed, present, mask, arena)
-        where.put(self.conductance, programmed)
         programmings = where.take(self.programmings)
         programmings += moved
         where.put(self.programmings, programmings)
@@ -213,10 +224,12 @@ class RramCells:
 
     def _cycle(self, where: Selection, noise: Float32, switching: _Switching) -> Float32:
         """xi of the target, `noise` being that of the pulse, in place."""
+        held, memory = self.parameters.half_cycle_share, switching.memory
+        if not held and not memory:
+            return noise
         cycles = where.take(self.half_cycles)
         cycles += (cycles & np.uint32(1)) != switching.parity
         where.put(self.half_cycles, cycles)
-        held, memory = self.parameters.half_cycle_share, switching.memory
         noise *= np.float32(math.sqrt(1 - held - memory))
         if held:
             half = standard_normal(self._half_cycle_noise, where.cells, cycles, where.arena)
@@ -279,7 +292,7 @@ class RramCells:
         fraction *= np.float32(1 / switching.scale)
         fraction += np.float32(math.log(pulse.width / self.parameters.reference_width))
         fraction *= where.take(self.traits.abruptness)
-        np.minimum(fraction, _MAX_EXPONENT, out=fraction)
+        np.clip(fraction, -_MAX_EXPONENT, _MAX_EXPONENT, out=fraction)
         np.exp(fraction, out=fraction)
         np.negative(fraction, out=fraction)
         np.exp(fraction, out=fraction)
@@ -332,12 +345,15 @@ class RramCells:
         return broken
 
     def _wear(self, where: Selection, change: Float32) -> None:
-        """A worn cell moves less: change * (1 - w**4), w the part of its life that is spent, and 0 beyond it."""
+        """A worn cell moves less: change * (1 - u**2), u the part of the second half of its life that is spent."""
+        if not self.parameters.endurance_pulses:
+            return
         programmings = where.take(self.programmings)
-        if float(programmings.max(initial=0)) < _WEARS_FROM * self._shortest_life:
+        if float(programmings.max(initial=0)) <= _WEARS_FROM * self._shortest_life:
             return
         spent = programmings / where.take(self.traits.life)
-        change *= np.maximum(np.float32(1) - np.square(np.square(spent)), np.float32(0)).astype(np.float32)
+        worn = np.clip((spent - _WEARS_FROM) / (1 - _WEARS_FROM), 0, 1)
+        change *= (1 - np.square(worn)).astype(np.float32)
 
     def _overdrive(self, gate: float) -> float:
         """What the gate has beyond the transistor's threshold, V."""
@@ -368,7 +384,7 @@ class RramCells:
         if change is not None:
             change *= where.take(self.formed)
             present += change
-            np.maximum(present, np.float32(0), out=present)
+            np.clip(present, np.float32(0), _MOST, out=present)
         where.arena.release(mark)
         return present
 

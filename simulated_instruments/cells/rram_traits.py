@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .arena import Arena
+from .births import Births
 from .fluctuators import DECADES, TIME_CONSTANTS
-from .hashing import NoiseKey, standard_normal, uniform
 from .model import Float32
 from .rram_parameters import RramParameters
-
-_BLOCK = 32_768
-_AT_BIRTH = np.uint32(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +44,7 @@ class RramTraits:
         Spreads: normal in a voltage, lognormal in a conductance or a ratio. Tails: a fraction of cells breaks
         down early, or switches late, by an exponentially distributed voltage. Defects exclude each other.
         """
-        p, born = parameters, _Births(serial, count)
+        p, born = parameters, Births(serial, count)
         slow = born.tail("slow", p.slow_fraction, p.slow_tail)
         breakdown = born.normal("breakdown voltage", p.breakdown_voltage, p.breakdown_device_spread)
         breakdown -= born.tail("early breakdown", p.breakdown_early_fraction, p.breakdown_early_tail)
@@ -85,7 +80,7 @@ class RramTraits:
         )
 
 
-def _fluctuators(born: _Births, p: RramParameters) -> Float32:
+def _fluctuators(born: Births, p: RramParameters) -> Float32:
     """Amplitude of each fluctuator of each cell: the 1/f part, and in some cells one that stands out.
 
     S(f) ~ f**-(1 + excess) where the amplitude of a fluctuator grows with its time constant to the power excess / 2.
@@ -100,53 +95,3 @@ def _fluctuators(born: _Births, p: RramParameters) -> Float32:
     which = (born.uniform("telegraph time")[cells] * len(able)).astype(np.intp)
     amplitudes[np.array(able, np.intp)[which] if able else which, cells] += step
     return amplitudes
-
-
-class _Births:
-    """Draws one trait for every cell of a chip."""
-
-    def __init__(self, serial: str, count: int) -> None:
-        self._serial = serial
-        self._count = count
-        self._arena = Arena(min(_BLOCK, count))
-
-    def uniform(self, trait: str) -> Float32:
-        return self._draw(uniform, trait)
-
-    def normal(self, trait: str, mean: float, spread: float) -> Float32:
-        values = self._draw(standard_normal, trait)
-        values *= np.float32(spread)
-        values += np.float32(mean)
-        return values
-
-    def lognormal(self, trait: str, median: float, spread: float) -> Float32:
-        values = self.normal(trait, 0.0, spread)
-        np.exp(values, out=values)
-        values *= np.float32(median)
-        return values
-
-    def tail(self, trait: str, fraction: float, scale: float) -> Float32:
-        """Exponential of mean `scale` for a `fraction` of the cells, 0 for the others."""
-        values = self.uniform(trait)
-        values *= np.float32(1 / fraction if fraction else math.inf)
-        np.minimum(values, np.float32(1), out=values)
-        np.log(values, out=values)
-        values *= np.float32(-scale)
-        return values
-
-    def of_chip(self, trait: str, median: float, spread: float) -> float:
-        """Lognormal of the chip as a whole, at most 1."""
-        if not spread:
-            return median
-        key = NoiseKey.of(self._serial, f"chip: {trait}")
-        score = standard_normal(key, np.zeros(1, np.uint32), _AT_BIRTH, Arena(1))[0]
-        return min(median * math.exp(spread * float(score)), 1.0)
-
-    def _draw(self, variate: Callable[..., Float32], trait: str) -> Float32:
-        key = NoiseKey.of(self._serial, f"trait: {trait}")
-        values = np.empty(self._count, np.float32)
-        for start in range(0, self._count, self._arena.size):
-            self._arena.reset()
-            cells = self._arena.range(start, min(self._arena.size, self._count - start))
-            values[start : start + len(cells)] = variate(key, cells, _AT_BIRTH, self._arena)
-        return values

@@ -1,4 +1,4 @@
-"""Linear converters between codes and physical values."""
+"""Converters between codes and physical values, and how far the real ones are from straight."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..cells.arena import Arena
+from ..cells.hashing import NoiseKey, standard_normal
+
+Float32 = NDArray[np.float32]
+
+_AT_BIRTH = np.uint32(0)
+_SKEW = 6 * 3**0.5  # so that u (1 - u) (1 - 2 u) peaks at 1
+_BEYOND = 0.25  # of the range, on both sides: there the polynomial still means something
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +35,107 @@ class Converter:
         """The converter whose lowest code is `low` and whose top is `high`."""
         return cls(step=(high - low) / ((1 << bits) - 1), offset=low, bits=bits)
 
-    def values(self, codes: NDArray[np.uint16] | np.uint16, out: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The values of `codes`, into `out`."""
-        np.multiply(codes, np.float32(self.step), out=out, casting="same_kind")
-        out += np.float32(self.offset)
-        return out
+    def values(self, codes: Float32) -> Float32:
+        """The values of `codes`, whole or not, in place."""
+        codes *= np.float32(self.step)
+        codes += np.float32(self.offset)
+        return codes
 
-    def quantise(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The codes of `values`, rounded and saturated, in place and still as float32 (exact for 16 bits)."""
+    def positions(self, values: Float32) -> Float32:
+        """Where `values` lie among the codes, in place: not yet rounded, and not limited."""
         values -= np.float32(self.offset)
         values *= np.float32(1 / self.step)
-        np.rint(values, out=values)
-        return np.clip(values, np.float32(0), np.float32(self.top), out=values)
+        return values
+
+    def codes(self, positions: Float32) -> Float32:
+        """Rounded and saturated, in place and still as float32 (exact for 16 bits)."""
+        np.rint(positions, out=positions)
+        return np.clip(positions, np.float32(0), np.float32(self.top), out=positions)
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """Standard deviations between converters. offset, bow, skew: LSB. gain: relative."""
+
+    offset: float
+    gain: float
+    bow: float
+    skew: float
+
+
+@dataclass(frozen=True, slots=True)
+class LineConverters:
+    """The converters of a chip's rows or columns, all of one kind, each with faults of its own.
+
+    A converter takes the ideal position x among its codes to
+
+        x + offset + gain (x - zero) + bow 4 u (1 - u) + skew 6 sqrt(3) u (1 - u) (1 - 2 u),  u = x / top
+
+    zero is where the value 0 lies, which a wrong gain leaves where it is. bow and skew are the peaks of its integral
+    non-linearity, between end points. coefficients: (4, lines), of the polynomial in x that this is, from x**0 to x**3.
+    """
+
+    coefficients: Float32
+    top: int
+
+    @classmethod
+    def draw(cls, serial: str, place: str, lines: int, converter: Converter, faults: Faults) -> LineConverters | None:
+        """Those of the chip `serial` at `place` ("adc of columns"); None where they are ideal.
+
+        The same place with another scale is the same converter behind another amplifier: the same faults.
+        """
+        if not (faults.offset or faults.gain or faults.bow or faults.skew):
+            return None
+        arena, line, top = Arena(lines), np.arange(lines, dtype=np.uint32), converter.top
+
+        def drawn(fault: str, spread: float) -> NDArray[np.float64]:
+            key = NoiseKey.of(serial, f"{place}: {fault}")
+            values: NDArray[np.float64] = spread * standard_normal(key, line, _AT_BIRTH, arena).astype(np.float64)
+            return values
+
+        bow, skew = 4 * drawn("bow", faults.bow), _SKEW * drawn("skew", faults.skew)
+        offset, gain = drawn("offset", faults.offset), drawn("gain", faults.gain)
+        constant = offset + gain * converter.offset / converter.step
+        terms = [constant, 1 + gain + (bow + skew) / top, -(bow + 3 * skew) / top**2, 2 * skew / top**3]
+        return cls(np.array(terms, np.float32), top)
+
+    def bend(self, positions: Float32, lines: NDArray[np.intp] | None, arena: Arena) -> None:
+        """From ideal positions to those the converters give, in place: (n,).
+
+        lines: (n,) whose converter each is; None: line after line, over and over.
+        """
+        mark = arena.mark()
+        total = arena.float32(len(positions))
+        self._limit(positions)
+        if lines is None:
+            shape = (-1, self.coefficients.shape[1])
+            self._evaluate(positions.reshape(shape), total.reshape(shape))
+        else:
+            term = arena.float32(len(positions))
+            constant, *others = self.coefficients
+            np.take(others.pop(), lines, out=total, mode="clip")
+            while others:
+                total *= positions
+                np.take(others.pop(), lines, out=term, mode="clip")
+                total += term
+            total *= positions
+            np.take(constant, lines, out=term, mode="clip")
+            np.add(total, term, out=positions)
+        arena.release(mark)
+
+    def bend_rows(self, positions: Float32) -> None:
+        """`bend` of (n, lines)."""
+        self._limit(positions)
+        self._evaluate(positions, np.empty_like(positions))
+
+    def _limit(self, positions: Float32) -> None:
+        np.clip(positions, np.float32(-_BEYOND * self.top), np.float32((1 + _BEYOND) * self.top), out=positions)
+
+    def _evaluate(self, positions: Float32, total: Float32) -> None:
+        constant, linear, square, cube = self.coefficients
+        np.multiply(positions, cube, out=total)
+        total += square
+        total *= positions
+        total += linear
+        total *= positions
+        np.add(total, constant, out=positions)

@@ -1,4 +1,4 @@
-"""A crossbar macro: an array of memory cells and the converters, amplifiers and line drivers around it."""
+"""A crossbar macro: an array of 1T1R memory cells and the converters, amplifiers and line drivers around it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from ..cells.parameters import ParameterSet, parameters_digest
 from ..cells.technologies import DEFAULT, Technology, make_cells
 from .ageing import Ageing
 from .converters import Converter
+from .front_end import ROOM_TEMPERATURE, FrontEnd
+from .periphery import DEFAULT as DEFAULT_PERIPHERY
+from .periphery import Periphery
 from .state_file import ChipRecord, read_record, write_record
 
 _BLOCK = 32_768  # cells at a time: a block's temporaries stay in the cache
-ROOM_TEMPERATURE = 300.0  # K
 _HEADROOM = 1 / 32  # of the range lies below zero, so that noise around zero is not rectified
 
 Cells = NDArray[np.uint32]
@@ -32,10 +34,11 @@ class CrossbarMacro:
     reads at the same times gives the same codes, to the last bit.
 
     dac: V of a pulse's amplitude, 16 bits. adc: A of a reading, 14 bits, on the present `current_range`.
-    column_adc: A of a multiplication, 14 bits, both signs.
+    column_adc: A of a multiplication, 14 bits, both signs. These are the nominal scales: by how much the converter of a
+    column, the amplifier and the lines miss them is for the user to find.
     """
 
-    ranges = (1e-6, 4e-6, 16e-6, 64e-6)
+    ranges = (1e-6, 4e-6, 16e-6, 64e-6, 256e-6, 1e-3)
     """Full-scale currents of a reading, A."""
 
     temperatures = (250.0, 600.0)
@@ -47,7 +50,7 @@ class CrossbarMacro:
     dac = Converter(step=5.0 / 65_536, offset=0.0, bits=16)
     column_adc = Converter.spanning(-2e-3, 2e-3, bits=14)
 
-    def __init__(self, serial: str, cells: CellModel, digest: str, rows: int, cols: int) -> None:
+    def __init__(self, serial: str, cells: CellModel, digest: str, rows: int, cols: int, periphery: Periphery) -> None:
         self.serial = serial
         self.rows = rows
         self.cols = cols
@@ -58,31 +61,46 @@ class CrossbarMacro:
         self._digest = digest
         self._read_voltage = 0.2
         self._current_range = self.ranges[2]
-        self._arena = Arena(min(_BLOCK, rows * cols))
-        self._moments: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+        self._arena = Arena(_block(rows, cols))
+        self._front_end = FrontEnd(serial, periphery, (rows, cols), self.dac, self.adc, self.column_adc)
+        self._products: NDArray[np.float32] | None = None
+        self._seen: Moment | None = None  # as of which the moments are; None: something has changed since
 
     @classmethod
     def buy(
-        cls, serial: str, parameters: ParameterSet | None = None, rows: int = 512, cols: int = 512
+        cls,
+        serial: str,
+        parameters: ParameterSet | None = None,
+        rows: int = 512,
+        cols: int = 512,
+        periphery: Periphery | None = None,
     ) -> CrossbarMacro:
-        """The chip of that serial number, fresh: cells, defects and noise follow from the number.
+        """The chip of that serial number, fresh: cells, defects, noise and converters follow from the number.
 
-        parameters: of its cells; the default technology's where None.
+        parameters: of its cells; the default technology's where None. periphery: the test macro's where None.
         """
         if rows < 1 or cols < 1 or rows * cols > 1 << 32:
             raise ValueError(f"a crossbar of {rows} x {cols} cells cannot be made")
         chosen = Technology.named(DEFAULT).parameters if parameters is None else parameters
-        return cls(serial, make_cells(serial, rows * cols, chosen), parameters_digest(chosen), rows, cols)
+        cells = make_cells(serial, rows * cols, chosen)
+        around = Periphery.named(DEFAULT_PERIPHERY) if periphery is None else periphery
+        return cls(serial, cells, parameters_digest(chosen), rows, cols, around)
 
     @classmethod
-    def load(cls, path: Path, parameters: ParameterSet | None = None) -> CrossbarMacro:
-        """The chip as `save` left it, with the `parameters` it was bought with. Raises ChipFileError."""
+    def load(
+        cls, path: Path, parameters: ParameterSet | None = None, periphery: Periphery | None = None
+    ) -> CrossbarMacro:
+        """The chip as `save` left it, with the `parameters` it was bought with. Raises ChipFileError.
+
+        The periphery has no memory: the same cells may be looked at through another.
+        """
         record = read_record(path)
-        chip = cls.buy(record.serial, parameters, record.rows, record.cols)
+        chip = cls.buy(record.serial, parameters, record.rows, record.cols, periphery)
         record.check(path, cell_kind=chip.cell_kind, digest=chip._digest)
         record.restore(path, chip._cells.state)
         chip._temperature = record.temperature
-        chip._ageing = Ageing(record.time, record.age, chip._cells.pace(record.temperature))
+        pace = chip._cells.pace(record.temperature)
+        chip._ageing = Ageing(record.time, record.age, pace, record.changed_time, record.changed_age)
         chip.multiplications = record.multiplications
         chip.read_voltage = record.read_voltage
         chip.current_range = record.current_range
@@ -99,6 +117,8 @@ class CrossbarMacro:
             temperature=self.temperature,
             time=self._ageing.time,
             age=self._ageing.age,
+            changed_time=self._ageing.changed_time,
+            changed_age=self._ageing.changed_age,
             multiplications=self.multiplications,
             read_voltage=self.read_voltage,
             current_range=self.current_range,
@@ -118,6 +138,7 @@ class CrossbarMacro:
             raise ValueError(f"{temperature:g} K is outside {low:g} to {high:g} K")
         self._temperature = temperature
         self._ageing.change(time, self._cells.pace(temperature))
+        self._seen = None
 
     @property
     def time(self) -> float:
@@ -149,6 +170,7 @@ class CrossbarMacro:
         if not low <= voltage <= high:
             raise ValueError(f"read voltage {voltage:g} V is outside {low:g} to {high:g} V")
         self._read_voltage = float(voltage)
+        self._seen = None
 
     @property
     def current_range(self) -> float:
@@ -178,11 +200,12 @@ class CrossbarMacro:
         """One pulse on each of `cells` (None: all of the array), one after another.
 
         operation: an `Operation`. codes: (n,) amplitudes, or one for all. width: s. gate: V on the word line.
-        time: s on the bench's clock when the first cell's turn begins. period: s that a turn takes. Raises ValueError, and IndexError for a cell that is not there, with
-        nothing applied.
+        time: s on the bench's clock when the first cell's turn begins. period: s that a turn takes. Raises
+        ValueError, and IndexError for a cell that is not there, with nothing applied.
         """
         pulse = Pulse(Operation(operation), width, gate, self._moment(time, period))
         self._check(cells, codes, width)
+        self._change(pulse.at, cells)
         for batch, where in select(cells, self.rows * self.cols, self._arena):
             self._cells.pulse(where, self._amplitude(codes, batch, where), pulse)
 
@@ -199,10 +222,11 @@ class CrossbarMacro:
         """`pulse`, and `read` once in the same turn: (1, n)."""
         pulse = Pulse(Operation(operation), width, gate, self._moment(time, period))
         self._check(cells, codes, width)
+        self._change(pulse.at, cells)
         readings = np.empty((1, self._count(cells)), np.uint16)
         for batch, where in select(cells, self.rows * self.cols, self._arena):
             shown = self._cells.pulse_and_read(where, self._amplitude(codes, batch, where), pulse, self._read_voltage)
-            self._digitise(shown, out=readings[0, batch])
+            self._digitise(shown, where, out=readings[0, batch])
         return readings
 
     def read(self, cells: Cells | None, repeats: int = 1, time: float = 0.0, period: float = 0.0) -> Codes:
@@ -213,12 +237,13 @@ class CrossbarMacro:
         self._check_cells(cells)
         at = self._moment(time, period)
         passes = [Sense(self._read_voltage, at.later(number * self._count(cells))) for number in range(repeats)]
+        self._seen = None  # reads disturb
         readings = np.empty((repeats, self._count(cells)), np.uint16)
         for batch, where in select(cells, self.rows * self.cols, self._arena):
             mark = self._arena.mark()
             for repeat, sense in enumerate(passes):
                 self._arena.release(mark)
-                self._digitise(self._cells.read(where, sense), out=readings[repeat, batch])
+                self._digitise(self._cells.read(where, sense), where, out=readings[repeat, batch])
         return readings
 
     def multiply(
@@ -226,38 +251,48 @@ class CrossbarMacro:
     ) -> NDArray[np.float32]:
         """Column currents, A, (n, cols), for row voltages, V, (n, rows); the other way when transposed.
 
-        A current is the sum of V G over a column with the read noise of every cell drawn anew. Those are
-        independent and normal, so their sum is drawn at once, with variance sum V**2 var(G), at a count of
-        multiplications. Then the column's converter quantises and saturates it (`column_adc`). Raises
-        ValueError for a wrong shape.
+        A current is the sum of V G over a column with the read noise of every cell drawn anew, less what the lines
+        take (`lines.py`). Noise is independent and normal, so its sum is drawn at once, with variance sum
+        V**2 var(G), at a count of multiplications. Then the line's converter quantises and saturates it
+        (`column_adc`). All of a call's vectors see the cells as of one moment, that of `Ageing.steady`: fluctuators of
+        up to 0.1 s are part of the noise, so within a second at most an older state is as likely as the present one.
+        Raises ValueError for a wrong shape.
         """
         lines = self.cols if transpose else self.rows
         if voltages.ndim != 2 or voltages.shape[1] != lines:
             raise ValueError(f"expected voltages of shape (n, {lines}), got {voltages.shape}")
-        conductance, variance = self._read_moments(time)
+        conductance, variance = self._matrices(time)
         if transpose:
             conductance, variance = conductance.T, variance.T
-        currents = voltages @ conductance
-        deviation = np.square(voltages) @ variance
+        driven = self._front_end.driven(voltages, self.dac, transpose)
+        currents = driven @ conductance
+        deviation = np.square(driven) @ variance
         np.sqrt(deviation, out=deviation)
         deviation *= self._line_noise(len(voltages), currents.shape[1], "rows" if transpose else "columns")
         currents += deviation
         self.multiplications += len(voltages)
-        self.column_adc.quantise(currents)
-        currents *= np.float32(self.column_adc.step)
-        currents += np.float32(self.column_adc.offset)
-        return currents
+        self._front_end.digitise_lines(currents, self.column_adc, self._temperature, transpose)
+        return self.column_adc.values(currents)
 
-    def _read_moments(self, time: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Conductance and its read variance, (rows, cols) each, in arrays made once."""
-        shape = (self.rows, self.cols)
-        if self._moments is None:
-            self._moments = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        conductance, variance = (moment.reshape(-1) for moment in self._moments)
-        sense = Sense(self._read_voltage, self._moment(time, 0.0))
+    def _matrices(self, time: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The conductance the array shows and its read variance, (rows, cols) each, in arrays made once."""
+        at = self._ageing.steady(time)
+        if self._products is None:
+            self._products = np.empty((5, self.rows * self.cols), np.float32)
+        conductance, variance = self._products[:2].reshape(2, self.rows, self.cols)
+        if at == self._seen:
+            return conductance, variance
+        sense = Sense(self._read_voltage, at)
         for batch, where in select(None, self.rows * self.cols, self._arena):
-            conductance[batch], variance[batch] = self._cells.read_moments(where, sense)
-        return self._moments
+            self._products[0, batch], self._products[1, batch] = self._cells.read_moments(where, sense)
+        if self._temperature != ROOM_TEMPERATURE:
+            factor = self._front_end.temperature_factor(conductance, self._temperature)
+            conductance *= factor
+            variance *= np.square(factor)
+        if self._front_end.lines:
+            self._front_end.lines.effective(conductance, variance, scratch=self._products[2:])
+        self._seen = at
+        return conductance, variance
 
     def _line_noise(self, vectors: int, lines: int, effect: str) -> NDArray[np.float32]:
         """Standard normals (vectors, lines), the hash of the line and of the multiplication's number."""
@@ -272,16 +307,20 @@ class CrossbarMacro:
             noise[part] = standard_normal(key, line[part], count[part], self._arena)
         return noise.reshape(vectors, lines)
 
-    def _digitise(self, conductance: NDArray[np.float32], out: Codes) -> None:
+    def _digitise(self, conductance: NDArray[np.float32], where: Selection, out: Codes) -> None:
         """ADC codes of cells that show `conductance` at the read voltage."""
-        conductance *= np.float32(self._read_voltage)
-        np.copyto(out, self.adc.quantise(conductance), casting="unsafe")
+        shown = self._front_end.digitise(conductance, self.adc, self._read_voltage, self._temperature, where)
+        np.copyto(out, shown, casting="unsafe")
 
     def _amplitude(self, codes: Codes | int, batch: slice, where: Selection) -> Voltage:
-        """V of the pulses in `batch`."""
-        if isinstance(codes, np.ndarray):
-            return self.dac.values(codes[batch], out=self._arena.float32(len(where)))
-        return self.dac.values(np.uint16(codes), out=np.empty((), np.float32))[()]
+        """V at the cells of the pulses in `batch`."""
+        given = codes[batch] if isinstance(codes, np.ndarray) else np.uint16(codes)
+        return self._front_end.at_cells(given, self.dac, where, self._cells.state["conductance"])
+
+    def _change(self, at: Moment, cells: Cells | None) -> None:
+        """Cells are pulsed from `at` on."""
+        self._ageing.changed(at.later(self._count(cells)))
+        self._seen = None
 
     def _moment(self, time: float, period: float) -> Moment:
         return self._ageing.moment(time, period)
@@ -306,3 +345,8 @@ class CrossbarMacro:
         view = self._cells.state[name].reshape(self.rows, self.cols)
         view.flags.writeable = False
         return view
+
+
+def _block(rows: int, cols: int) -> int:
+    """Cells at a time: whole rows where rows are short, so that columns need not be looked up."""
+    return min(max(_BLOCK // cols * cols, 1) if cols <= _BLOCK else _BLOCK, rows * cols)

@@ -21,7 +21,10 @@ class ChipFileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ChipRecord:
-    """What is kept of a chip. digest: of its cells' parameters. temperature: K. time, age: s. state: (cells,) arrays."""
+    """What is kept of a chip. digest: of its cells' parameters. temperature: K. state: (cells,) arrays.
+
+    time, age: s. changed_time, changed_age: those of the last pulse or change of temperature.
+    """
 
     cell_kind: str
     serial: str
@@ -31,6 +34,8 @@ class ChipRecord:
     temperature: float
     time: float
     age: float
+    changed_time: float
+    changed_age: float
     multiplications: int
     read_voltage: float
     current_range: float

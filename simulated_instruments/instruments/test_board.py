@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from ..cells.technologies import DEFAULT, Technology
 from ..chips.crossbar import CrossbarMacro
+from ..chips.periphery import DEFAULT as DEFAULT_PERIPHERY
+from ..chips.periphery import Periphery
 from ..scpi import Block, Boolean, Command, Instrument, Keyword, Numeric, ScpiError, quoted, setting
 from .clocks import FIRST_POWER_ON, BoardClock, VirtualClock, WallClock
 
@@ -302,7 +304,8 @@ class BoardOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     chip: its serial number, or a file that calibration wrote (`chip.toml`): then it is the twin of the chip that was
     measured. cells: a built-in technology. state: HDF5 file of what the chip remembers; without it the chip is fresh
-    every time. rows, cols: of a chip that is bought new. clock: `virtual` or `real`.
+    every time. rows, cols: of a chip that is bought new. clock: `virtual` or `real`. periphery: a set of lines and
+    converters by name, `ideal` for faultless ones.
     """
 
     chip: str = "R40-0001"
@@ -311,6 +314,7 @@ class BoardOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     rows: int = 512
     cols: int = 512
     clock: str = "virtual"
+    periphery: str = DEFAULT_PERIPHERY
 
 
 class SimulatedBoard:
@@ -342,9 +346,10 @@ class SimulatedBoard:
             self._release()
 
     def _chip(self, options: BoardOptions, technology: Technology) -> CrossbarMacro:
+        periphery = Periphery.named(options.periphery)
         if self._path is None or not self._path.exists():
-            return CrossbarMacro.buy(self._serial, technology.parameters, options.rows, options.cols)
-        chip = CrossbarMacro.load(self._path, technology.parameters)
+            return CrossbarMacro.buy(self._serial, technology.parameters, options.rows, options.cols, periphery)
+        chip = CrossbarMacro.load(self._path, technology.parameters, periphery)
         if chip.serial != self._serial:
             raise ValueError(f"{self._path.name} is the state of chip {chip.serial!r}, not of {self._serial!r}")
         return chip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ SIGMAS = 5.0  # of sampling error allowed
 ALIKE = {"stuck_low_fraction": 0.0, "stuck_high_fraction": 0.0, "heater_device_spread": 0.0}
 REAL = PcmParameters.named("pcm_90nm")
 P = dataclasses.replace(REAL, **ALIKE)
-QUIET = dataclasses.replace(P, read_noise=0.0, read_noise_floor=0.0, read_noise_persistence=0.0, drift_exponent_most=0.0)
+QUIET = dataclasses.replace(P, read_noise=0.0, read_noise_floor=0.0, read_noise_persistence=0.0)
 STATISTICAL = dataclasses.replace(PcmParameters.named("pcm_statistical"), **ALIKE)
 SET_VOLTS, RESET_VOLTS = 0.72, 2.88  # 90 and 360 uA
 SET_WIDTH = 50e-9
@@ -105,10 +106,10 @@ class TestAccumulation:
         one = pulse(reset(fresh(faded)), Operation.SET, SET_VOLTS, width=8 * SET_WIDTH).conductance * 1e6
         many = set_pulses(reset(fresh(faded)), 8).conductance * 1e6
         assert abs(one.mean() - many.mean()) < SIGMAS * np.hypot(one.std(), many.std()) / np.sqrt(COUNT)
-        shares = (1 - 0.084) ** (2 * np.arange(8))  # what is left of each short pulse's noise; the long one takes sqrt
-        expected = np.hypot(0.05 * np.sqrt(((1 - 0.916**8) / 0.084)), 0.01 * 0.916**8)
-        assert_normal(one, one.mean(), expected)
-        assert_normal(many, many.mean(), np.hypot(0.05 * np.sqrt(shares.sum()), 0.01 * 0.916**8))
+        reset_left = 0.01 * 0.916**8
+        assert_normal(one, one.mean(), np.hypot(0.05 * np.sqrt((1 - 0.916**8) / 0.084), reset_left))
+        noise_left = 0.916 ** (2 * np.arange(8))  # of the variance of each short pulse
+        assert_normal(many, many.mean(), np.hypot(0.05 * np.sqrt(noise_left.sum()), reset_left))
 
 
 class TestCurrent:
@@ -137,7 +138,7 @@ class TestCurrent:
             left.append(pulse(cells, Operation.RESET, each).conductance)
             melted = each * 1e6 / P.series_resistance > P.melt_currents[0] * 1e6
             assert np.all(left[-1] <= before) if melted else np.any(left[-1] > before)
-        for more, less in zip(left[1:-1], left[2:], strict=True):
+        for more, less in itertools.pairwise(left[1:]):
             assert less.mean() < more.mean()
             assert np.all(less <= more)
         assert_normal(left[-1] * 1e6, 0.1, 0.01)
@@ -190,8 +191,7 @@ class TestLanding:
 class TestDrift:
     def test_the_exponent_and_its_spread_come_back_by_regression(self):
         """No read noise: ln G falls by nu a unit of ln t, each cell by its own."""
-        silent = dataclasses.replace(P, read_noise=0.0, read_noise_floor=0.0, read_noise_persistence=0.0)
-        cells = set_pulses(reset(fresh(silent)), 10, time=100.0)
+        cells = set_pulses(reset(fresh(QUIET)), 10, time=100.0)
         times = np.logspace(0.5, 6, 6)
         logs = np.log([read(cells, 100.0 + each) for each in times])
         centred = np.log(times) - np.log(times).mean()
@@ -215,7 +215,7 @@ class TestDrift:
         assert_normal(cells.traits.drift, 0, 1)
 
     def test_it_does_not_begin_before_its_onset_and_begins_anew_with_a_pulse_that_heats(self):
-        cells = set_pulses(reset(fresh(dataclasses.replace(QUIET, drift_exponent_most=0.04)), time=10.0), 5, time=10.0)
+        cells = set_pulses(reset(fresh(QUIET), time=10.0), 5, time=10.0)
         at_once = read(cells, 10.0)
         np.testing.assert_array_equal(at_once, read(cells, 11.0))
         late = read(cells, 1e5)
@@ -263,10 +263,14 @@ class TestReading:
 
     def test_moments_are_those_of_many_reads_within_a_second(self):
         cells, repeats = set_pulses(reset(fresh(count=2048)), 10), 300
-        mean, variance = (each.copy() for each in cells.read_moments(everywhere(cells), Sense(0.3, Moment(50.0, age=50.0))))
+        mean, variance = (
+            each.copy() for each in cells.read_moments(everywhere(cells), Sense(0.3, Moment(50.0, age=50.0)))
+        )
         assert np.all(cells.reads == 0)
         reads = np.array([read(cells, 50.0 + 3e-3 * each) for each in range(repeats)], np.float64)
-        assert np.median(reads.var(axis=0) / variance) == pytest.approx(1, abs=0.1)  # 1 s fluctuators step in 1 cell of 2
+        assert np.median(reads.var(axis=0) / variance) == pytest.approx(
+            1, abs=0.1
+        )  # 1 s fluctuators step in 1 cell of 2
         assert np.median(np.abs(reads.mean(axis=0) - mean) / np.sqrt(variance)) < 0.5
 
 
@@ -317,7 +321,9 @@ class TestHistory:
                 chosen = parts[number]
                 ((_, where),) = select(chosen, count, Arena(len(chosen)))
                 if step % 2:
-                    shown[step, chosen] = cells.pulse_and_read(where, amplitude[chosen], Pulse(operation, 1e-7, 2.5, at), 0.3)
+                    shown[step, chosen] = cells.pulse_and_read(
+                        where, amplitude[chosen], Pulse(operation, 1e-7, 2.5, at), 0.3
+                    )
                 else:
                     cells.pulse(where, amplitude[chosen], Pulse(operation, 1e-7, 2.5, at))
                     ((_, where),) = select(chosen, count, Arena(len(chosen)))
@@ -371,7 +377,7 @@ class TestParameters:
     def test_a_chip_file_may_say_only_what_differs(self, tmp_path):
         path = tmp_path / "chip.toml"
         path.write_text(
-            '[chip]\nbase = "pcm_90nm"\n[conductance_most]\nvalue = 12e-6\nunit = "S"\nsource = "the training of 2020"\n'
+            '[chip]\nbase = "pcm_90nm"\n[conductance_most]\nvalue = 12e-6\nunit = "S"\nsource = "training"\n'
         )
         assert Technology.from_file(path).parameters == dataclasses.replace(REAL, conductance_most=12e-6)
         path.write_text(path.read_text().replace('"S"', '"A"'))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labctl.simulated_instruments.cells.rram_parameters import RramParameters
 from labctl.simulated_instruments.chips.crossbar import CrossbarMacro
+from labctl.simulated_instruments.chips.periphery import Periphery
 
 FORM, SET, RESET = 1, 2, 3
 SIGMAS = 5.0  # of sampling error allowed
@@ -17,8 +21,15 @@ def code(voltage):
     return round(voltage / CrossbarMacro.dac.step)
 
 
-def formed(serial="X-1", rows=64, cols=48):
-    chip = CrossbarMacro.buy(serial, rows=rows, cols=cols)
+IDEAL = Periphery.ideal()
+STEADY = dataclasses.replace(
+    RramParameters.default(), flicker_noise=0.0, telegraph_fraction=0.0, read_disturb=0.0, nonlinearity=0.0
+)
+"""Cells whose reads differ by white noise alone."""
+
+
+def formed(serial="X-1", rows=64, cols=48, parameters=None, periphery=None):
+    chip = CrossbarMacro.buy(serial, parameters, rows, cols, periphery)
     chip.pulse(FORM, None, code(4.2), 1e-6, 1.2, 0.0)
     return chip
 
@@ -48,10 +59,11 @@ class TestBatching:
                 np.testing.assert_array_equal(codes, together[part])
         np.testing.assert_array_equal(split.read(None), whole.read(None))
 
-    def test_an_array_of_many_blocks_is_no_different(self):
-        whole, split = formed(rows=300, cols=256), formed(rows=300, cols=256)
+    @pytest.mark.parametrize("shape", [(300, 256), (2, 40_000), (40_000, 2)])
+    def test_an_array_of_many_blocks_is_no_different(self, shape):
+        whole, split = formed("X-1", *shape), formed("X-1", *shape)
         together = whole.pulse_and_read(SET, None, code(1.8), 1e-7, 2.3, 0.0)[0]
-        order = np.random.default_rng(1).permutation(300 * 256).astype(np.uint32)
+        order = np.random.default_rng(1).permutation(np.prod(shape)).astype(np.uint32)
         for part in np.array_split(order, 7):
             amplitudes = np.full(len(part), code(1.8), np.uint16)
             codes = split.pulse_and_read(SET, part, amplitudes, 1e-7, 2.3, 0.0)[0]
@@ -96,7 +108,8 @@ class TestBatching:
 
 class TestConversion:
     def test_a_fresh_chip_reads_around_zero_and_is_not_rectified(self):
-        chip = CrossbarMacro.buy("X-1", rows=64, cols=64)
+        assert CrossbarMacro.buy("X-1", rows=64, cols=64).read(None, repeats=50).min() > 0
+        chip = CrossbarMacro.buy("X-1", rows=64, cols=64, periphery=IDEAL)
         codes = chip.read(None, repeats=50)
         assert codes.min() > 0
         shown = conductance(chip, codes)
@@ -113,7 +126,7 @@ class TestConversion:
     @pytest.mark.parametrize("full_scale", CrossbarMacro.ranges[2:])
     @pytest.mark.parametrize("read_voltage", [0.1, 0.2, 0.5])
     def test_range_and_read_voltage_do_not_change_the_conductance(self, full_scale, read_voltage):
-        chip, plain = formed(), formed()
+        chip, plain = (formed(parameters=STEADY, periphery=IDEAL) for _ in range(2))
         chip.current_range, chip.read_voltage = full_scale, read_voltage
         shown, expected = conductance(chip, chip.read(None)), conductance(plain, plain.read(None))
         seen = (chip.adc.top * chip.adc.step + chip.adc.offset) / read_voltage
@@ -166,7 +179,7 @@ class TestRefusal:
 class TestMultiplication:
     def sampled(self, transpose, vectors=4000):
         """Currents of one vector, many times; the mean and deviation that reads of the cells make of it."""
-        chip = formed()
+        chip = formed(parameters=STEADY, periphery=IDEAL)
         lines = 48 if transpose else 64
         vector = np.linspace(-0.1, 0.2, lines).astype(np.float32)
         currents = chip.multiply(np.tile(vector, (vectors, 1)), transpose=transpose).astype(np.float64)

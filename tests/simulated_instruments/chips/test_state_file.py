@@ -21,15 +21,17 @@ def used(parameters=None):
     chip.pulse(FORM, None, 50_000, 1e-6, 1.2, 0.0)
     chip.pulse(SET, np.arange(600, dtype=np.uint32), 24_000, 1e-7, 2.3, 1.0)
     chip.read(None, repeats=3, time=2.0)
-    chip.multiply(np.full((2, 40), 0.1, np.float32))
-    chip.temperature, chip.read_voltage, chip.current_range = 350.0, 0.3, 64e-6
+    chip.heat(350.0, time=2.5)
+    chip.read_voltage, chip.current_range = 0.3, 64e-6
+    chip.multiply(np.full((2, 40), 0.1, np.float32), time=2.6)
     return chip
 
 
 def future(chip):
+    yield chip.multiply(np.full((3, 40), 0.1, np.float32), time=2.603)  # sees the cells as the last one did
     yield chip.pulse_and_read(RESET, None, 28_000, 1e-7, 2.5, 3.0)
     yield chip.read(np.arange(7, 500, 5, dtype=np.uint32), repeats=2, time=4.0)
-    yield chip.multiply(np.full((3, 40), 0.1, np.float32))
+    yield chip.multiply(np.full((3, 40), 0.1, np.float32), time=5.0)
     yield chip.pulse_counts
     yield chip.read_counts
 
