@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import NormalDist
 
 import numpy as np
@@ -62,7 +63,7 @@ class Relaxation:
         if table.shape != shape or len(memory) != len(times):
             raise ValueError(f"relaxation_quantiles must be {shape} and relaxation_memory ({len(times)},)")
         for name, values in (("times", times), ("levels", levels), ("probabilities", probabilities)):
-            if any(after <= before for before, after in zip(values, values[1:], strict=False)):
+            if any(after <= before for before, after in pairwise(values)):
                 raise ValueError(f"relaxation_{name} must increase")
         if not (times[0] > 0 and probabilities[0] > 0 and probabilities[-1] < 1):
             raise ValueError("relaxation_times must be more than 0 s, relaxation_probabilities between 0 and 1")

@@ -85,8 +85,8 @@ class RramCells:
     An effect that the parameters turn off costs nothing; what only it needs is then not kept.
 
     State: conductance (float32, S, as last programmed, without noise), formed (float32, 1 or 0: a factor on every
-    change), pulses and reads (u32 counts), half_cycles (u32: changes of polarity), programmings (u32: pulses that moved it), programmed_age (float64, s: when
-    one last did), disturb (float32: reads since, each weighted by its voltage).
+    change), pulses and reads (u32 counts), half_cycles (u32: changes of polarity), programmings (u32: pulses that moved
+    it), programmed_age (float64, s: when one last did), disturb (float32: reads since, each weighted by its voltage).
     """
 
     kind = "1T1R RRAM"

@@ -18,10 +18,10 @@ from .rram_parameters import RramParameters
 class RramTraits:
     """Fixed for life, (cells,) float32 each.
 
-    pristine_conductance: S. breakdown_voltage: V, infinite where the cell never forms. filament: what forming
-    leaves, part of what the compliance allows. set_voltage, reset_voltage: V, infinite where it is stuck. abruptness: Weibull slope of its switching, 1. ceiling: its
-    part in what the compliance leaves, 1. floor: S. read_noise: relative. fluctuators: (COUNT, cells) relative.
-    life: programmings it stands. stuck_high: bool.
+    pristine_conductance: S. breakdown_voltage: V, infinite where the cell never forms. filament: what forming leaves,
+    part of what the compliance allows. set_voltage, reset_voltage: V, infinite where it is stuck. abruptness: Weibull
+    slope of its switching, 1. ceiling: its part in what the compliance leaves, 1. floor: S. read_noise: relative.
+    fluctuators: (COUNT, cells) relative. life: programmings it stands. stuck_high: bool.
     """
 
     pristine_conductance: Float32

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class StepTable:
             return None
         if not len(levels) == len(mean) == len(spread):
             raise ValueError("a step table needs as many means and spreads as levels")
-        if any(after <= before for before, after in zip(levels, levels[1:], strict=False)) or not levels[-1] > 0:
+        if any(after <= before for before, after in pairwise(levels)) or not levels[-1] > 0:
             raise ValueError("the levels of a step table must increase")
         grid = np.linspace(0, levels[-1], _STEPS)
         means, spreads = np.interp(grid, levels, mean), np.interp(grid, levels, spread)

@@ -159,6 +159,49 @@ def test_what_is_read_is_what_the_chip_shows(board: ServedBoard, driver: TestBoa
     assert set(np.unique(board.board.firmware.chip.read_counts)) == {3, 5}
 
 
+def test_a_read_at_another_voltage_is_one_exchange_that_leaves_the_boards_own(tmp_path: Path) -> None:
+    with served_board(tmp_path) as board, board.driver(wire_log=str(tmp_path / "wire.log")) as driver:
+        driver.pulse(batch_of([1, 7], 4.4, width=1e-4))
+        before = len(_log(tmp_path / "wire.log"))
+        readout = driver.read(np.array([1, 7], np.uint32), repeats=2, voltage=0.35)
+        sent = [data for direction, data in _log(tmp_path / "wire.log")[before:] if direction == ">"]
+        assert len(sent) == 1
+        assert sent[0].startswith(b":SENSe:VOLTage 0.35;:READ:IND")
+        assert driver.snapshot()["SENSe:VOLTage"] == "0.2"
+        board.board.firmware.chip.read_voltage = 0.35
+        driver.link.write("*CLS")
+        step, offset, _ = (float(word) for word in driver.link.query(":SENSe:ADC:SCALe?").split(","))
+    assert readout.scale.step == pytest.approx(step, rel=1e-9)
+    assert readout.scale.offset == pytest.approx(offset, rel=1e-9)
+    assert readout.codes.shape == (2, 2)
+    assert readout.conductance.min() > 5e-6
+
+
+def test_a_read_voltage_beyond_the_board_never_leaves(tmp_path: Path) -> None:
+    with served_board(tmp_path) as board, board.driver(wire_log=str(tmp_path / "wire.log")) as driver:
+        assert (driver.limits.min_read_voltage, driver.limits.max_read_voltage) == (0.05, 0.5)
+        before = len(_log(tmp_path / "wire.log"))
+        for volts in (0.04, 0.51, float("nan")):
+            with pytest.raises(ValueError, match=r"cannot be read at .* V: the board reads at 0.05 to 0.5 V"):
+                driver.read(voltage=volts)
+        assert len(_log(tmp_path / "wire.log")) == before
+
+
+def test_after_a_read_of_unknown_fate_the_boards_own_voltage_is_made_sure_of(board: ServedBoard, cable: Cable) -> None:
+    with driven_through(cable, board) as driver:
+        driver.pulse(batch_of([1], 4.4, width=1e-4))
+        usual = driver.read(np.array([1], np.uint32)).conductance[0, 0]
+        cable.trigger = b":READ:"
+        cable.faults.extend(["before", "before"])
+        with pytest.raises(LinkError):
+            driver.read(np.array([1], np.uint32), voltage=0.5)
+        with board.board.scpi.lock:
+            board.board.firmware.chip.read_voltage = 0.5  # as if the board had come no further than this
+        again = driver.read(np.array([1], np.uint32)).conductance[0, 0]
+        assert board.board.firmware.chip.read_voltage == 0.2
+    assert again == pytest.approx(usual, rel=0.3)  # read noise is a few percent, the voltages' ratio 2.5
+
+
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8, ">u4"])
 def test_cells_may_be_any_whole_numbers(board: ServedBoard, driver: TestBoard, dtype: str) -> None:
     cells = np.array([3, 7], dtype)
@@ -231,16 +274,17 @@ def test_the_boards_time_can_be_waited_for_without_waiting(driver: TestBoard) ->
 
 
 @pytest.mark.parametrize("transpose", [False, True])
-def test_products_are_what_numpy_makes_of_the_readings(driver: TestBoard, transpose: bool) -> None:
-    driver.pulse(batch_of(range(CELLS), 4.3, width=1e-4))
-    conductance = driver.read(repeats=64).conductance.mean(axis=0).reshape(32, 32)
-    inputs = np.random.default_rng(1).uniform(-0.2, 0.2, (40, 32)).astype(np.float32)
-    currents = driver.multiply(inputs, transpose)
+def test_products_are_what_numpy_makes_of_the_readings(tmp_path: Path, transpose: bool) -> None:
+    with served_board(tmp_path, periphery="ideal") as board, board.driver() as driver:
+        driver.pulse(batch_of(range(CELLS), 4.3, width=1e-4))
+        conductance = driver.read(repeats=64).conductance.mean(axis=0).reshape(32, 32)
+        inputs = np.random.default_rng(1).uniform(-0.2, 0.2, (40, 32)).astype(np.float32)
+        currents = driver.multiply(inputs, transpose)
+        scatter = driver.read(repeats=64).conductance.std(axis=0).reshape(32, 32)
     assert (currents.shape, currents.dtype) == ((40, 32), np.float32)
     exact = inputs @ (conductance.T if transpose else conductance)
     error = currents - exact
     # What read noise leaves of one product; the readings' own scatter says how much it may be.
-    scatter = driver.read(repeats=64).conductance.std(axis=0).reshape(32, 32)
     noise = np.sqrt(np.square(inputs) @ np.square(scatter.T if transpose else scatter)) + 4e-3 / 16_383
     assert np.sqrt(np.mean(np.square(error / noise))) < 1.5
     assert np.sqrt(np.mean(np.square(error))) < 0.1 * np.std(exact)

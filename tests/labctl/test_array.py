@@ -33,6 +33,14 @@ def test_a_value_has_the_nearest_code_or_none(value: float) -> None:
             scale.codes([1.0, value])
 
 
+def test_a_converter_of_many_bits_keeps_all_of_them() -> None:
+    scale = Scale(1e-14, 0.0, 31, "S")
+    codes = scale.codes([1e-9, 2.1e-5])
+    assert codes.tolist() == [100_000, 2_100_000_000]
+    # Values are single precision: half a unit in the last of 24 bits.
+    np.testing.assert_allclose(scale.values(codes), [1e-9, 2.1e-5], rtol=2**-24)
+
+
 def test_nan_has_no_code() -> None:
     with pytest.raises(ValueError, match="outside the converter's range"):
         Scale(1.0, 0.0, 8, "V").codes([float("nan")])

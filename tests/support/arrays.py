@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from direct import SteppedClock
@@ -13,10 +14,11 @@ from labctl.array import Capability, Geometry, PulseBatch, PulseLimits, Readout,
 class ScriptedArray:
     """Cells whose conductance follows `react(conductance, batch)` and whose readings are `show(conductance, rng)`.
 
-    `relax(conductance, seconds)` is what time does to them. Conductances in S, (cells,).
+    `relax(conductance, seconds)` is what time does to them. Conductances in S, (cells,). `adc` is for 0.2 V; cells
+    conduct the same at every voltage.
     """
 
-    capabilities = Capability.FORM | Capability.PULSE | Capability.READ
+    capabilities = Capability.FORM | Capability.PULSE | Capability.READ | Capability.READ_VOLTAGE
     limits = PulseLimits()
     chip_serial = "scripted"
     sequence = 1
@@ -48,7 +50,7 @@ class ScriptedArray:
         self.pulse(*batches)
         return tuple(self.read(batch.cells) for batch in batches)
 
-    def read(self, cells: np.ndarray | None = None, repeats: int = 1) -> Readout:
+    def read(self, cells: np.ndarray | None = None, repeats: int = 1, voltage: float | None = None) -> Readout:
         passed, self._touched = self.clock.now() - self._touched, self.clock.now()
         if self._relax is not None:
             self.conductance = self._relax(self.conductance, passed)
@@ -56,5 +58,11 @@ class ScriptedArray:
         shown = np.tile(self.conductance[cells], (repeats, 1))
         if self._show is not None:
             shown = self._show(shown, self._rng)
-        codes = np.rint((shown - self.adc.offset) / self.adc.step).clip(0, self.adc.top).astype(np.uint16)
-        return Readout(cells, codes, self.adc, self.clock.now(), 0.0)
+        scale = self.adc if voltage is None else scale_at(self.adc, 0.2 / voltage)
+        codes = np.rint((shown - scale.offset) / scale.step).clip(0, scale.top).astype(np.uint16)
+        return Readout(cells, codes, scale, self.clock.now(), 0.0)
+
+
+def scale_at(scale: Scale, factor: float) -> Scale:
+    """`scale` of a converter whose codes mean `factor` times as much."""
+    return replace(scale, step=scale.step * factor, offset=scale.offset * factor)

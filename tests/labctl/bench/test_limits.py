@@ -57,6 +57,20 @@ def test_the_layer_that_forbids_a_pulse_is_named(name: str, owner: str) -> None:
     assert f"the {owner}'s {name} of " in sentence
 
 
+def test_a_read_at_a_voltage_of_choice_stays_within_the_limits() -> None:
+    layers = {
+        "instrument": PulseLimits(min_read_voltage=0.05, max_read_voltage=0.5),
+        "cell": PulseLimits(max_read_voltage=0.3),
+    }
+    limits = guard(**layers)
+    for volts in (None, 0.05, 0.3):
+        limits.check_read(volts)
+    with pytest.raises(LimitError, match=r"read voltage of 400 mV is above the cell's max_read_voltage of 300 mV; not"):
+        limits.check_read(0.4)
+    with pytest.raises(LimitError, match=r"read voltage of 40 mV is below the instrument's min_read_voltage of 50 mV"):
+        limits.check_plan(Cost(0, 1, {}, {}, {}, read_voltages=(0.2, 0.04)))
+
+
 def test_the_strictest_layer_counts() -> None:
     layers = {
         "instrument": PulseLimits(4.5, min_width=1e-8),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ def test_the_examples_run(
         writer.intend([batch])
         writer.complete([readout])
         writer.record_read(Readout(readout.cells, np.full((2, 5), 4095, np.uint16), readout.scale, 1.7e9, 1e-6))
+        twice = replace(readout.scale, step=2 * readout.scale.step)
+        writer.record_read(Readout(readout.cells, readout.codes, twice, 1.7e9, 1e-6), 0.1)
         writer.close(Outcome.FINISHED)
     monkeypatch.chdir(killed_run.parent)
     found: dict[str, Any] = {}
@@ -35,7 +38,7 @@ def test_the_examples_run(
         exec(example, found)
     with open_run("run.h5") as tree:
         np.testing.assert_allclose(found["conductance"], tree["events/reading"])
-        assert found["saturated"].tolist() == [False] * 5 + [True] * 10
+        assert found["saturated"].tolist() == [False] * 5 + [True] * 10 + [False] * 5
         assert (tree["events/status"].values == found["saturated"]).all()
         decoded = tree["events/time"].values.astype("M8[us]").astype(float) / 1e6
         np.testing.assert_allclose(found["time"], decoded, rtol=0, atol=2e-6)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -59,6 +60,42 @@ def test_other_programs_read_a_finished_run(finished_run: Path, tool: str, says:
         pytest.skip(f"{tool} is not installed")
     shown = subprocess.run([tool, finished_run], check=True, capture_output=True, text=True)
     assert says in shown.stdout
+
+
+@pytest.fixture
+def run_at_voltages(start_run: StartRun, exchange: Exchange) -> Path:
+    """Code 2000 to 2004 of cells 0 to 4: read at the array's own 0.2 V, verified, and read at 0.1 V and 0.5 V."""
+    batch, readout = exchange()
+    with start_run() as writer:
+        writer.record_read(readout)
+        writer.intend([batch])
+        writer.complete([readout])
+        for volts in (0.1, 0.5):
+            scale = replace(readout.scale, step=readout.scale.step * 0.2 / volts)
+            writer.record_read(replace(readout, scale=scale), volts)
+        writer.close(Outcome.FINISHED)
+    return writer.path
+
+
+def test_readings_at_any_voltage_are_in_siemens(run_at_voltages: Path) -> None:
+    usual = np.arange(2000, 2005) * 1e-7
+    with open_run(run_at_voltages) as tree:
+        reading = tree["events/reading"]
+        expected = np.concatenate([usual, usual, usual * 2, usual * 0.4])
+        np.testing.assert_allclose(reading, expected, rtol=1e-12)
+        np.testing.assert_allclose(reading[[19, 3, 10]], expected[[19, 3, 10]], rtol=1e-12)
+        assert reading.attrs["units"] == "S"
+        voltage = tree["operations/read_voltage"].values
+        assert np.isnan(voltage[:2]).all()
+        assert voltage[2:].tolist() == [np.float32(0.1), 0.5]
+        assert not tree["events/status"].values.any()
+
+
+def test_a_run_recorded_before_there_were_read_voltages_opens(finished_run: Path) -> None:
+    with h5py.File(finished_run, "a") as file:
+        del file["operations/read_voltage"], file["operations/reading_factor"]
+    with open_run(finished_run) as tree:
+        np.testing.assert_allclose(tree["events/reading"][:5], np.arange(2000, 2005) * 1e-7)
 
 
 def test_derived_columns_are_lazy_and_index_as_any_other(finished_run: Path) -> None:

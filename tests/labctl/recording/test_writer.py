@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +221,18 @@ def test_readings_that_do_not_fit_the_intent_are_refused(start_run: StartRun, ex
         writer.close(Outcome.FINISHED)
     with open_run(writer.path) as tree:
         assert tree["operations/state"].values.tolist() == [State.DONE]
+
+
+def test_a_read_whose_scale_is_no_multiple_of_the_runs_is_refused(start_run: StartRun, exchange: Exchange) -> None:
+    _, readout = exchange()
+    other_bits, other_zero = Scale(2e-7, 0.0, 14, "S"), Scale(2e-7, -1e-6, 12, "S")
+    with start_run() as writer:
+        for scale in (other_bits, other_zero):
+            with pytest.raises(RecordingError, match="but the run began with"):
+                writer.record_read(replace(readout, scale=scale), 0.1)
+        with pytest.raises(RecordingError, match="but the run began with"):
+            writer.record_read(replace(readout, scale=replace(readout.scale, step=2e-7)))  # and no voltage said
+        writer.close(Outcome.FINISHED)
 
 
 @pytest.mark.parametrize(
