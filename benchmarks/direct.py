@@ -14,6 +14,12 @@ from labctl.drivers.test_board import TestBoard
 from labctl.simulated_instruments.chips.crossbar import CrossbarMacro
 from labctl.simulated_instruments.instruments.clocks import VirtualClock
 
+PULSE_TIME = 1e-6
+"""s to select a cell besides its pulse, as the simulated board takes."""
+
+READ_TIME = 4e-6
+"""s a reading, as the simulated board takes."""
+
 
 class SteppedClock(VirtualClock):
     """The board's virtual clock, as protocols see it."""
@@ -23,38 +29,54 @@ class SteppedClock(VirtualClock):
 
 
 class DirectArray:
-    """`seconds_in_chip` adds up the time spent inside the chip's own calls."""
+    """`seconds_in_chip` adds up the time spent inside the chip's own calls.
+
+    Pulses and reads take the time they take on the simulated board, one cell after another. Where `instant`, they take
+    none: every cell of a batch then sees what it would if it were worked on alone.
+    """
 
     capabilities = TestBoard.capabilities
     limits = PulseLimits()
     chip_serial = ""
 
-    def __init__(self, chip: CrossbarMacro) -> None:
+    def __init__(self, chip: CrossbarMacro, instant: bool = False) -> None:
         self.chip = chip
         self.geometry = Geometry(chip.rows, chip.cols, chip.cell_kind)
         self.dac = Scale(chip.dac.step, chip.dac.offset, chip.dac.bits, "V")
-        self.adc = Scale(chip.adc.step / chip.read_voltage, chip.adc.offset / chip.read_voltage, chip.adc.bits, "S")
         self.clock = SteppedClock()
         self.sequence = 1
         self.seconds_in_chip = 0.0
         self.pulses = 0
+        self._instant = instant
+
+    @property
+    def adc(self) -> Scale:
+        """At the chip's read voltage."""
+        adc, volts = self.chip.adc, self.chip.read_voltage
+        return Scale(adc.step / volts, adc.offset / volts, adc.bits, "S")
 
     def pulse(self, *batches: PulseBatch) -> None:
         for batch in batches:
-            self._timed(self.chip.pulse, *self._arguments(batch))
+            turn = self._turn(batch.width + PULSE_TIME)
+            self._timed(self.chip.pulse, *self._arguments(batch), self.clock.now(), turn)
+            self.clock.spend(len(batch.cells) * turn)
 
     def pulse_and_verify(self, *batches: PulseBatch) -> tuple[Readout, ...]:
-        return tuple(
-            self._readout(batch.cells, self._timed(self.chip.pulse_and_read, *self._arguments(batch)))
-            for batch in batches
-        )
+        return tuple(self._verified(batch) for batch in batches)
 
-    def read(self, cells: Cells | None = None, repeats: int = 1) -> Readout:
-        codes = self._timed(self.chip.read, cells, repeats, 0.0)
-        return self._readout(np.arange(codes.shape[1], dtype=np.uint32) if cells is None else cells, codes)
+    def read(self, cells: Cells | None = None, repeats: int = 1, voltage: float | None = None) -> Readout:
+        turn, began, usual = self._turn(READ_TIME), self.clock.now(), self.chip.read_voltage
+        self.chip.read_voltage = usual if voltage is None else voltage
+        codes = self._timed(self.chip.read, cells, repeats, began, turn)
+        scale = self.adc
+        self.chip.read_voltage = usual
+        self.clock.spend(codes.size * turn)
+        read = np.arange(codes.shape[1], dtype=np.uint32) if cells is None else cells
+        return Readout(read, codes, scale, began, turn)
 
     def multiply(self, inputs: NDArray[np.float32], transpose: bool = False) -> NDArray[np.float32]:
-        currents: NDArray[np.float32] = self._timed(self.chip.multiply, inputs, transpose)
+        currents: NDArray[np.float32] = self._timed(self.chip.multiply, inputs, transpose, self.clock.now())
+        self.clock.spend(currents.size * self._turn(READ_TIME))
         return currents
 
     def snapshot(self) -> Mapping[str, Any]:
@@ -63,13 +85,19 @@ class DirectArray:
     def safe_state(self, timeout_s: float = 2.0) -> None:
         """Nothing is driven."""
 
+    def _verified(self, batch: PulseBatch) -> Readout:
+        turn, began = self._turn(batch.width + PULSE_TIME + READ_TIME), self.clock.now()
+        codes = self._timed(self.chip.pulse_and_read, *self._arguments(batch), began, turn)
+        self.clock.spend(len(batch.cells) * turn)
+        return Readout(batch.cells, codes, self.adc, began, turn)
+
+    def _turn(self, seconds: float) -> float:
+        return 0.0 if self._instant else seconds
+
     def _arguments(self, batch: PulseBatch) -> tuple[Any, ...]:
         self.pulses += len(batch.cells)
         cells = None if len(batch.cells) == self.geometry.cells else batch.cells
-        return int(batch.operation), cells, batch.amplitude, batch.width, batch.gate, 0.0
-
-    def _readout(self, cells: Cells, codes: NDArray[np.uint16]) -> Readout:
-        return Readout(cells, codes, self.adc, self.clock.now(), 0.0)
+        return int(batch.operation), cells, batch.amplitude, batch.width, batch.gate
 
     def _timed(self, call: Any, *arguments: Any) -> Any:
         started = time.perf_counter()

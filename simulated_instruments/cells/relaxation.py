@@ -12,7 +12,8 @@ Between the knots k - 1 and k, with w the part of the logarithm of time between 
 
     R = (1 + (m_k - 1) w) R_(k-1) + sqrt(w) I_k.
 
-Time before the first knot counts from a thousandth of it; after the last, R holds. A cell between two levels follows
+Time before the first knot counts from a tenth of it; after the last, R goes on as between the last two, the same
+factor of time a knot. A cell between two levels follows
 one of them, the nearer one the likelier. Cells differ in how volatile they are: at each knot a share of them changes as
 rarely or as commonly as it did at the knot before, up or down (their innovation has the same rank or the opposite one),
 which leaves the quantiles and the correlations of innovations as they are but not those of their sizes.
@@ -38,7 +39,8 @@ _BITS = 12
 _DRAWS = 1 << _BITS  # quantiles in a table: the rarest is one cell in 8,192
 _CHANCES = 1024  # of keeping a rank
 _STEPS = 1024  # of the lookup from conductance to place among the levels
-_FIRST_DECADES = 1000.0  # the first knot's time over the time from which it is approached
+_LONGEST = 1e12  # s: beyond, R holds
+_APPROACH = 10.0  # the first knot's time over the time from which it is approached
 
 
 class Relaxation:
@@ -67,11 +69,15 @@ class Relaxation:
                 raise ValueError(f"relaxation_{name} must increase")
         if not (times[0] > 0 and probabilities[0] > 0 and probabilities[-1] < 1):
             raise ValueError("relaxation_times must be more than 0 s, relaxation_probabilities between 0 and 1")
-        self.begins = times[0] / _FIRST_DECADES
+        self.begins = times[0] / _APPROACH
         self._knots = [self.begins, *times]
         self._memory = [float(each) for each in memory]
         self._tables = [_drawn(each, probabilities).ravel() for each in table]
-        self._keys = [NoiseKey.of(serial, f"relaxation {number}") for number in range(len(times))]
+        while self._knots[-1] < _LONGEST:
+            self._knots.append(self._knots[-1] * (self._knots[-1] / self._knots[-2]))
+            self._memory.append(self._memory[-1])
+            self._tables.append(self._tables[-1])
+        self._keys = [NoiseKey.of(serial, f"relaxation {number}") for number in range(len(self._tables))]
         self._kept = np.uint32(round(volatility * _CHANCES))
         self._per_siemens = (_STEPS - 1) / (levels[-1] or 1.0)
         place = np.interp(np.arange(_STEPS) / self._per_siemens, levels, np.arange(len(levels), dtype=np.float64))

@@ -63,6 +63,7 @@ _CYCLES_ALIKE = 4  # log2 of the half cycles over which the lasting part of thei
 _MOVED = np.float32(0.01)  # of its conductance: a pulse that changes a cell by less does not make it relax anew
 _SLOW = 0.1  # s: fluctuators faster than this are noise to a multiplication, slower ones a shift
 _WEARS_FROM = 0.5  # of its life, up to which wear cannot be seen
+_NOTHING = 1e-8  # a relative change that float32 does not hold
 _BOLTZMANN = 8.617333262e-5  # eV/K
 
 
@@ -126,6 +127,8 @@ class RramCells:
         noisy = p.flicker_noise > 0 or p.telegraph_fraction > 0
         self._fluctuators = Fluctuators(serial, self.traits.fluctuators) if noisy else None
         self._follows_moves = self._relaxation is not None or p.read_disturb > 0 or p.endurance_pulses > 0
+        shortest = float(self.traits.loss_time.min(initial=np.inf))
+        self._loss_begins = shortest * _NOTHING ** (1 / p.loss_exponent)
         self._shortest_life = float(self.traits.life.min(initial=np.inf))
 
     @property
@@ -382,11 +385,26 @@ class RramCells:
         elapsed -= where.take(self.programmed_age)
         change = self._relaxation.change(where, programmed, where.take(self.programmings), elapsed)
         if change is not None:
-            change *= where.take(self.formed)
+            formed = where.take(self.formed)
+            change *= formed
             present += change
             np.clip(present, np.float32(0), _MOST, out=present)
+            self._lose(where, present, formed, elapsed)
         where.arena.release(mark)
         return present
+
+    def _lose(self, where: Selection, conductance: Float32, formed: Float32, elapsed: NDArray[np.float64]) -> None:
+        """Filaments dissolve, in place: G exp(-(t / tau)**beta), tau of each cell: years, but for the heat.
+
+        A stretched exponential, as retention tests of oxide memories are fitted with.
+        """
+        p = self.parameters
+        if not p.loss_time or float(elapsed.max(initial=0.0)) < self._loss_begins:
+            return
+        lost = np.maximum(elapsed, 0.0) / where.take(self.traits.loss_time)
+        lost **= p.loss_exponent
+        lost *= formed
+        conductance *= np.exp(-lost).astype(np.float32)
 
     def _shown(self, where: Selection, conductance: Float32, sense: Sense, slower_than: float = 0.0) -> Float32:
         """`conductance` as the read voltage and the slow noise show it, in place."""

@@ -117,6 +117,10 @@ class RramParameters:
     relaxation_activation: ElectronVolt
     relaxation_temperature: Kelvin
 
+    loss_time: Second
+    loss_device_spread: Number
+    loss_exponent: Number
+
     @classmethod
     def default(cls) -> RramParameters:
         """The 40 nm TaN/TaOx/Ta/TiN technology."""

@@ -21,7 +21,7 @@ class RramTraits:
     pristine_conductance: S. breakdown_voltage: V, infinite where the cell never forms. filament: what forming leaves,
     part of what the compliance allows. set_voltage, reset_voltage: V, infinite where it is stuck. abruptness: Weibull
     slope of its switching, 1. ceiling: its part in what the compliance leaves, 1. floor: S. read_noise: relative.
-    fluctuators: (COUNT, cells) relative. life: programmings it stands. stuck_high: bool.
+    fluctuators: (COUNT, cells) relative. life: programmings it stands. loss_time: s of age. stuck_high: bool.
     """
 
     pristine_conductance: Float32
@@ -35,6 +35,7 @@ class RramTraits:
     read_noise: Float32
     fluctuators: Float32
     life: Float32
+    loss_time: Float32
     stuck_high: NDArray[np.bool_]
 
     @classmethod
@@ -76,6 +77,7 @@ class RramTraits:
             read_noise=born.lognormal("read noise of the cell", p.read_noise, p.read_noise_device_spread),
             fluctuators=_fluctuators(born, p),
             life=born.lognormal("life", p.endurance_pulses, p.endurance_device_spread),
+            loss_time=born.lognormal("loss time", p.loss_time, p.loss_device_spread),
             stuck_high=stuck_high,
         )
 
