@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +49,7 @@ _SETTINGS = (
     ":SYSTem:TIME:VIRTual",
 )
 _TRIES = 3
+_ROUNDING = 1e-9  # relative: what a voltage is given with on the wire
 _POWER_ON = 0x80  # of the standard event status: switched on since it was last asked
 
 
@@ -88,6 +90,7 @@ class TestBoard:
         )
         self._sequence = 0
         self._sequence_known = True  # no batch is under way or of unknown fate
+        self._at_base = True  # no read at another voltage is under way or of unknown fate
         self._armed = False  # outputs are on
         self._watching = False  # the board's own notice of having been switched on is cleared
         self._was_off = False
@@ -161,6 +164,7 @@ class TestBoard:
         | Capability.PULSE_AND_VERIFY
         | Capability.MULTIPLY
         | Capability.SEQUENCE
+        | Capability.READ_VOLTAGE
     )
     geometry: Geometry
     dac: Scale
@@ -184,11 +188,14 @@ class TestBoard:
     def pulse_and_verify(self, *batches: PulseBatch) -> tuple[Readout, ...]:
         return self._apply(batches, verify=True)
 
-    def read(self, cells: Cells | None = None, repeats: int = 1) -> Readout:
-        """Raises ValueError where `cells` are not strictly increasing, or not on the array.
+    def read(self, cells: Cells | None = None, repeats: int = 1, voltage: float | None = None) -> Readout:
+        """Raises ValueError where `cells` are not strictly increasing, or not on the array, or `voltage` beyond its
+        range.
 
-        A reading changes nothing, so where the link fails it is asked for once more.
+        A reading changes nothing, so where the link fails it is asked for once more. Another voltage is set and taken
+        back in the message of the read.
         """
+        scale = self.adc if voltage is None else self._scale_at(voltage)
         parts: list[str | np.ndarray]
         if cells is None:
             cells = np.arange(self.geometry.cells, dtype=np.uint32)
@@ -197,14 +204,20 @@ class TestBoard:
             cells = self._checked_cells(cells)
             parts = [f":READ:INDexed? {repeats},", cells]
         duration = len(cells) * repeats * self._read_time
+        if voltage is None:
+            parts = [*self._to_base(), *parts]
+        else:
+            parts = [f":SENSe:VOLTage {voltage:.9g};", *parts, f";:SENSe:VOLTage {self._base_voltage:.9g}"]
+            self._at_base = False
         message, allowed = (*parts, ";:SYSTem:TIME?"), self._allow(duration)
         try:
             answer = self.link.exchange(*message, timeout_s=allowed)
         except LinkError:
             answer = self.link.exchange(*message, timeout_s=allowed)
+        self._at_base = True
         (block,), ended = self._blocks(answer, [2 * repeats * len(cells)])
         codes = block.view("<u2").reshape(repeats, len(cells))
-        return Readout(cells, codes, self.adc, ended - duration, self._read_time)
+        return Readout(cells, codes, scale, ended - duration, self._read_time)
 
     def multiply(self, inputs: NDArray[np.float32], transpose: bool = False) -> NDArray[np.float32]:
         rows, cols = self.geometry.rows, self.geometry.cols
@@ -230,19 +243,22 @@ class TestBoard:
     def _learn(self) -> None:
         answers = self.link.exchange(
             ":ARRay:GEOMetry?;CELL?;SERial?;:SOURce:DAC:SCALe?;:SENSe:ADC:SCALe?;:ARRay:TIMing?"
-            ";:SOURce:LIMit?;:SYSTem:TIME:VIRTual?;:PULSe:SEQuence?"
+            ";:SOURce:LIMit?;:SYSTem:TIME:VIRTual?;:PULSe:SEQuence?;:SENSe:VOLTage?;VOLTage? MIN;VOLTage? MAX"
         )
         try:
-            shape, cell, serial, dac, adc, timing, limits, virtual, last = answers
+            shape, cell, serial, dac, adc, timing, limits, virtual, last, *read_voltages = answers
             rows, cols = (int(word) for word in shape.split(","))
             self.geometry = Geometry(rows, cols, cell.strip('"'))
             self.chip_serial = serial.strip('"')
             self.dac, self.adc = _scale(dac, "V"), _scale(adc, "S")
             self._pulse_time, self._read_time = _numbers(timing)
             form, set_, reset, gate, shortest, longest = _numbers(limits)
-            self.limits = PulseLimits(form, set_, reset, gate, shortest, longest)
+            self._base_voltage, lowest, highest = (float(each) for each in read_voltages)
+            self.limits = PulseLimits(
+                form, set_, reset, gate, shortest, longest, min_read_voltage=lowest, max_read_voltage=highest
+            )
             self.clock = BoardClock(self.link) if int(virtual) else WallClock()
-            self._sequence, self._sequence_known = int(last), True
+            self._sequence, self._sequence_known, self._at_base = int(last), True, True
         except (ValueError, AttributeError) as problem:
             raise InstrumentError(
                 f"{self.settings.resource_name}: {self.link.idn} does not answer as a test board does: {problem}"
@@ -259,7 +275,7 @@ class TestBoard:
         batches = [self._checked(batch) for batch in batches]
         first = self.sequence
         durations = [len(batch.cells) * self._cell_time(batch, verify) for batch in batches]
-        parts: list[str | np.ndarray] = [] if self._armed else [":OUTPut:STATe ON;"]
+        parts: list[str | np.ndarray] = [*self._to_base(), *([] if self._armed else [":OUTPut:STATe ON;"])]
         for number, batch in enumerate(batches, first):
             parts += self._message(number, batch, verify)
         self._sequence_known = False
@@ -273,7 +289,7 @@ class TestBoard:
             with contextlib.suppress(LinkError, InstrumentError):  # asked again before the next batch
                 self._learn_sequence()
             raise
-        self._armed = True
+        self._armed = self._at_base = True
         blocks, ended = self._blocks(answer, [2 * len(batch.cells) for batch in batches] if verify else [])
         self._sequence, self._sequence_known = first + len(batches) - 1, True
         start, readouts = ended - sum(durations), []
@@ -367,6 +383,18 @@ class TestBoard:
             raise LinkError(
                 f"{self.settings.resource_name}: the board has been restarted, its settings are lost: connect anew"
             )
+
+    def _scale_at(self, voltage: float) -> Scale:
+        """The converter measures a current, so what a code is in S goes with one over the voltage."""
+        low, high = self.limits.min_read_voltage, self.limits.max_read_voltage
+        if low is None or high is None or not low * (1 - _ROUNDING) <= voltage <= high * (1 + _ROUNDING):
+            raise ValueError(f"a cell cannot be read at {voltage:g} V: the board reads at {low:g} to {high:g} V")
+        ratio = self._base_voltage / voltage
+        return replace(self.adc, step=self.adc.step * ratio, offset=self.adc.offset * ratio)
+
+    def _to_base(self) -> list[str]:
+        """What makes sure of the base voltage where a fault has left it open."""
+        return [] if self._at_base else [f":SENSe:VOLTage {self._base_voltage:.9g};"]
 
     def _cell_time(self, batch: PulseBatch, verify: bool) -> float:
         return batch.width + self._pulse_time + (self._read_time if verify else 0.0)

@@ -36,6 +36,7 @@ class Capability(enum.Flag):
     PULSE_AND_VERIFY = enum.auto()  # in one exchange; else the driver does it in two
     MULTIPLY = enum.auto()
     SEQUENCE = enum.auto()  # the board knows the number of the last batch it applied
+    READ_VOLTAGE = enum.auto()  # reads at a voltage of choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +58,21 @@ class Scale:
 
     def values(self, codes: ArrayLike) -> NDArray[np.float32]:
         """SI values of `codes`, same shape."""
+        if self.bits > 16:  # float32 would not hold the codes
+            return (np.asarray(codes, np.float64) * self.step + self.offset).astype(np.float32)
         return np.asarray(codes, np.float32) * np.float32(self.step) + np.float32(self.offset)
 
     def codes(self, values: ArrayLike) -> Codes:
-        """Nearest codes of `values`, same shape. Raises ValueError where a value is outside the range."""
+        """Nearest codes of `values`, same shape; of two bytes, or four where the converter has more than 16 bits.
+
+        Raises ValueError where a value is outside the range.
+        """
         exact = (np.asarray(values, np.float64) - self.offset) / self.step
         rounded = np.rint(exact)
         if not np.all((rounded >= 0) & (rounded <= self.top)):  # also catches NaN
             low, high = self.offset, self.offset + self.step * self.top
             raise ValueError(f"outside the converter's range of {low:g} to {high:g} {self.unit}")
-        return rounded.astype(np.uint16)
+        return rounded.astype(np.uint16 if self.bits <= 16 else np.uint32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +132,8 @@ class Readout:
 class PulseLimits:
     """What pulses may at most be: V (amplitude by operation, gate) and s. None: not limited here.
 
-    `max_pulses` and `max_dose` (V s, the sum of amplitude times width) count per cell.
+    `max_pulses` and `max_dose` (V s, the sum of amplitude times width) count per cell. `min_read_voltage` and
+    `max_read_voltage` are for reads at a voltage of choice.
     """
 
     max_form_voltage: float | None = None
@@ -137,6 +144,8 @@ class PulseLimits:
     max_width: float | None = None
     max_pulses: int | None = None
     max_dose: float | None = None
+    min_read_voltage: float | None = None
+    max_read_voltage: float | None = None
 
     def max_voltage(self, operation: Operation) -> float | None:
         return {
@@ -186,7 +195,7 @@ class MemoryArray(Protocol):
 
     @property
     def adc(self) -> Scale:
-        """Code -> S of a reading."""
+        """Code -> S of a reading at the array's own read voltage."""
 
     @property
     def clock(self) -> Clock: ...
@@ -205,8 +214,12 @@ class MemoryArray(Protocol):
     def pulse_and_verify(self, *batches: PulseBatch) -> tuple[Readout, ...]:
         """Apply the batches in order, each exactly once, reading every cell right after its pulse."""
 
-    def read(self, cells: Cells | None = None, repeats: int = 1) -> Readout:
-        """Read `cells` (strictly increasing; all of the array where None), `repeats` times over."""
+    def read(self, cells: Cells | None = None, repeats: int = 1, voltage: float | None = None) -> Readout:
+        """Read `cells` (strictly increasing; all of the array where None), `repeats` times over.
+
+        voltage: V across a cell in this read alone; the array's own where None. The readout's scale is the one for it.
+        Only with `Capability.READ_VOLTAGE`.
+        """
 
     def multiply(self, inputs: NDArray[np.float32], transpose: bool = False) -> NDArray[np.float32]:
         """Column currents in A, (n, cols), for row voltages in V, (n, rows); the other way when transposed."""

@@ -33,6 +33,14 @@ class TargetError(UsageError):
     """A target file or array has the wrong shape, unit or values."""
 
 
+class MappingError(UsageError):
+    """A mapping of a foreign file does not fit it or cannot be read; the text names the path, as in `$.time.unit`."""
+
+
+class ExportError(UsageError):
+    """What was asked to be exported is neither a run nor a chip file, or holds nothing the simulator can use."""
+
+
 class LinkError(LabctlError):
     """The wire failed: who waited, for what, on which resource, how long, after which traffic."""
 

@@ -289,9 +289,10 @@ class RecordedArray:
         self._advance(readouts[-1])
         return readouts
 
-    def read(self, cells: Cells | None = None, repeats: int = 1) -> Readout:
-        readout = self._array.read(cells, repeats)
-        self._writer.record_read(readout)
+    def read(self, cells: Cells | None = None, repeats: int = 1, voltage: float | None = None) -> Readout:
+        self._guard.check_read(voltage)
+        readout = self._array.read(cells, repeats, voltage)
+        self._writer.record_read(readout, voltage)
         self._advance(readout)
         return readout
 

@@ -58,7 +58,10 @@ class StopRequested(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The most a run can do, known before it starts: pulses and reads of single cells, peak amplitudes in V."""
+    """The most a run can do, known before it starts: pulses and reads of single cells, peak amplitudes in V.
+
+    read_voltages: V of its reads at a voltage of choice.
+    """
 
     max_pulses: int
     max_reads: int
@@ -66,6 +69,7 @@ class Cost:
     gates: Mapping[Operation, float]
     widths: Mapping[Operation, float]
     max_pulses_per_cell: int = 0
+    read_voltages: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,9 +60,17 @@ class LimitGuard:
         )
 
     def check_plan(self, cost: Cost) -> None:
-        """Raises LimitError if a protocol's peak amplitudes, widths or gates would breach a limit."""
+        """Raises LimitError if a protocol's peak amplitudes, widths, gates or read voltages would breach a limit."""
         for operation, amplitude in cost.amplitudes.items():
             self._check_shape(operation, amplitude, cost.widths[operation], cost.gates[operation])
+        for voltage in cost.read_voltages:
+            self.check_read(voltage)
+
+    def check_read(self, voltage: float | None) -> None:
+        """Raises LimitError for a read at a `voltage` of choice, V, beyond a limit. None: the array's own voltage."""
+        if voltage is not None:
+            self._check_most("max_read_voltage", "read voltage of", voltage, self.limits.max_read_voltage, "V")
+            self._check_least("min_read_voltage", "read voltage of", voltage, self.limits.min_read_voltage, "V")
 
     def check(self, batches: tuple[PulseBatch, ...]) -> None:
         """Raises LimitError before anything is sent; else the batches count as applied.
@@ -99,22 +107,20 @@ class LimitGuard:
         self._check_most(name, f"{operation.name} pulse of", amplitude, self.limits.max_voltage(operation), "V", within)
         self._check_most("max_gate_voltage", f"{operation.name} gate of", gate, self.limits.max_gate_voltage, "V")
         self._check_most("max_width", f"{operation.name} width of", width, self.limits.max_width, "s")
-        least = self.limits.min_width
-        if least is not None and not width >= least * (1 - _ROUNDING):
+        self._check_least("min_width", f"{operation.name} width of", width, self.limits.min_width, "s")
+
+    def _check_least(self, name: str, what: str, value: float, least: float | None, unit: str) -> None:
+        if least is not None and not value >= least * (1 - _ROUNDING):
+            shown, limit = _apart(value, least, unit)
             raise LimitError(
-                f"a {operation.name} width of {format_quantity(width, 's')} is below {self._owner('min_width', least)} "
-                f"min_width of {format_quantity(least, 's')}; nothing was sent"
+                f"a {what} {shown} is below {self._owner(name, least)} {name} of {limit}; nothing was sent"
             )
 
     def _check_most(
         self, name: str, what: str, value: float, most: float | None, unit: str, within: float = 0.0
     ) -> None:
         if most is not None and not value <= most * (1 + _ROUNDING) + within:  # which a NaN is not either
-            shown, limit = next(
-                pair
-                for digits in (4, 9, 17)
-                if (pair := (format_quantity(value, unit, digits), format_quantity(most, unit, digits)))[0] != pair[1]
-            )
+            shown, limit = _apart(value, most, unit)
             raise LimitError(f"a {what} {shown} is above {self._owner(name, most)} {name} of {limit}; nothing was sent")
 
     def _check_cells(self, batch: PulseBatch) -> None:
@@ -158,3 +164,12 @@ class LimitGuard:
     def _owner(self, name: str, value: float) -> str:
         owner = next(layer for layer, limits in self.layers.items() if getattr(limits, name) == value)
         return f"the {owner}'s"
+
+
+def _apart(value: float, limit: float, unit: str) -> tuple[str, str]:
+    """Both as text, with as many digits as it takes to tell them apart."""
+    return next(
+        pair
+        for digits in (4, 9, 17)
+        if (pair := (format_quantity(value, unit, digits), format_quantity(limit, unit, digits)))[0] != pair[1]
+    )

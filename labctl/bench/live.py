@@ -275,8 +275,9 @@ class BenchArray:
         self.guard.check(batches)
         return self.driver.pulse_and_verify(*batches)
 
-    def read(self, cells: Cells | None = None, repeats: int = 1) -> Readout:
-        return self.driver.read(cells, repeats)
+    def read(self, cells: Cells | None = None, repeats: int = 1, voltage: float | None = None) -> Readout:
+        self.guard.check_read(voltage)
+        return self.driver.read(cells, repeats, voltage)
 
     def multiply(self, inputs: NDArray[np.float32], transpose: bool = False) -> NDArray[np.float32]:
         return self.driver.multiply(inputs, transpose)

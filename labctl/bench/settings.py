@@ -25,7 +25,10 @@ ENVIRONMENT = {"LABCTL_OPERATOR": "operator", "LABCTL_RUNS": "runs"}
 
 
 class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What pulses may at most be. `max_pulses` and `max_dose` (V s) count per cell and connection."""
+    """What pulses may at most be. `max_pulses` and `max_dose` (V s) count per cell and connection.
+
+    The read voltages are for reads at a voltage of the protocol's choice.
+    """
 
     max_form_voltage: Volt | None = None
     max_set_voltage: Volt | None = None
@@ -35,6 +38,8 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_width: Second | None = None
     max_pulses: int | None = None
     max_dose: VoltSecond | None = None
+    min_read_voltage: Volt | None = None
+    max_read_voltage: Volt | None = None
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -43,6 +48,9 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 raise ValueError(f"{name} must be more than 0, not {value:g}")
         if self.min_width is not None and self.max_width is not None and self.min_width > self.max_width:
             raise ValueError(f"min_width of {self.min_width:g} s is above max_width of {self.max_width:g} s")
+        low, high = self.min_read_voltage, self.max_read_voltage
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"min_read_voltage of {low:g} V is above max_read_voltage of {high:g} V")
 
     def as_limits(self) -> PulseLimits:
         return PulseLimits(**{name: getattr(self, name) for name in self.__struct_fields__})

@@ -12,10 +12,15 @@ _COMMANDS = {
     "program-array": ("labctl.cli.arrays:program_array", "Program cells to target conductances, and verify."),
     "form-array": ("labctl.cli.arrays:form_array", "Form pristine cells."),
     "read-array": ("labctl.cli.arrays:read_array", "Read every cell."),
+    "characterize": ("labctl.cli.characterise:characterize", "Measure what a chip's cells are like."),
     "bench": ("labctl.cli.benches:bench", "Make, check and show bench files."),
     "sim": ("labctl.cli.sim:sim", "Serve simulated instruments to any program."),
-    "runs": ("labctl.cli.runs:runs", "List, show and recover recorded runs."),
+    "runs": ("labctl.cli.runs:runs", "List, show, evaluate and recover recorded runs."),
     "plot": ("labctl.cli.runs:plot", "Draw the figures of a run."),
+    "import": ("labctl.cli.exchange:import_", "Make a run file of a measurement from elsewhere."),
+    "export": ("labctl.cli.exchange:export", "Write a chip or a run as a device model of aihwkit or CrossSim."),
+    "calibrate": ("labctl.cli.calibrate:calibrate", "Fit a chip from its runs: chip.toml, for a twin."),
+    "compare": ("labctl.cli.calibrate:compare", "Compare a run with another, or with a twin's."),
     "plugins": ("labctl.cli.plugins:plugins", "List drivers, protocols, simulators and servers."),
 }
 

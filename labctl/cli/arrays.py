@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,48 +9,13 @@ import click
 import numpy as np
 
 from labctl.array import MemoryArray
-from labctl.bench.live import ArrayPlan, BenchArray, load_bench
-from labctl.cli.console import Progress, QuantityType, print_json, print_table, settings_from
-from labctl.errors import LabctlError, TargetError, UsageError
-from labctl.plugins import load_protocol
-from labctl.runner import RunResult, prepare, run
-from labctl.steps import Cost
+from labctl.bench.live import ArrayPlan, BenchArray
+from labctl.cli.console import QuantityType
+from labctl.cli.procedures import carry_out, common, flat, print_plain, print_rows, yes
+from labctl.errors import TargetError, UsageError
+from labctl.runner import RunResult
 from labctl.targets import DEFAULT_MAPPING, Target, WeightMapping, default_target, load_target, place, readable_range
 from labctl.units import format_quantity
-
-_Decorated = Callable[..., Any]
-
-
-def _common(command: _Decorated) -> _Decorated:
-    options = [
-        click.option(
-            "--bench",
-            type=click.Path(path_type=Path),
-            help="Bench file. Default: $LABCTL_BENCH, else the embedded one.",
-        ),
-        click.option("--array", "array_name", help="Which array of the bench; not needed where there is one."),
-        click.option("--seed", type=int, default=0, show_default=True, help="Seed of the protocol's own choices."),
-        click.option("--out", type=click.Path(path_type=Path), help="Folder for the run file. Default: the bench's."),
-        click.option(
-            "--set",
-            "pairs",
-            multiple=True,
-            metavar="NAME=VALUE",
-            help="Any setting of the protocol, as in --set set.stop=2.6V.",
-        ),
-        click.option("--dry-run", is_flag=True, help="Check and cost the run; send nothing."),
-        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
-        click.option(
-            "--plot/--no-plot", "plotted", default=True, show_default=True, help="Draw the figures beside the run file."
-        ),
-        click.option("-q", "--quiet", is_flag=True, help="No progress."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-_yes = click.option("--yes", is_flag=True, help="Do not ask before pulsing a real chip.")
 
 
 @click.command("program-array")
@@ -91,8 +54,8 @@ _yes = click.option("--yes", is_flag=True, help="Do not ask before pulsing a rea
     help="Delays at which to read again, as in 0s,1s.  [default: 0s,1s]",
 )
 @click.option("--form/--no-form", default=True, show_default=True, help="Form pristine cells first.")
-@_yes
-@_common
+@yes
+@common
 def program_array(
     target: str | None,
     unit: str | None,
@@ -107,7 +70,7 @@ def program_array(
     max_pulses: int | None,
     reverify: list[float] | None,
     form: bool,
-    **common: Any,
+    **options: Any,
 ) -> None:
     """Program cells to the conductances of TARGET and verify them.
 
@@ -138,74 +101,23 @@ def program_array(
     def with_target(array: BenchArray | ArrayPlan) -> dict[str, Any]:
         return {**settings, **_on_array(loaded, corner, exclude, array)}
 
-    _carry_out("write_verify", with_target, _print_programmed, pulses=True, **common)
+    carry_out("write_verify", with_target, _print_programmed, flat, **options)
 
 
 @click.command("form-array")
-@_yes
-@_common
-def form_array(**common: Any) -> None:
+@yes
+@common
+def form_array(**options: Any) -> None:
     """Form pristine cells with a ramp of pulses, each cell until it conducts."""
-    _carry_out("forming", lambda _: {}, _print_plain, pulses=True, **common)
+    carry_out("forming", lambda _: {}, print_plain, flat, **options)
 
 
 @click.command("read-array")
 @click.option("--repeats", type=int, default=1, show_default=True, help="How often to read each cell.")
-@_common
-def read_array(repeats: int, **common: Any) -> None:
+@common
+def read_array(repeats: int, **options: Any) -> None:
     """Read every cell; nothing is pulsed."""
-    _carry_out("read", lambda _: {"repeats": repeats}, _print_plain, pulses=False, **common)
-
-
-def _carry_out(
-    protocol: str,
-    settings_for: Callable[[BenchArray | ArrayPlan], dict[str, Any]],
-    show: Callable[[RunResult], None],
-    *,
-    pulses: bool,
-    bench: Path | None,
-    array_name: str | None,
-    seed: int,
-    out: Path | None,
-    pairs: Iterable[str],
-    dry_run: bool,
-    as_json: bool,
-    plotted: bool,
-    quiet: bool,
-    yes: bool = False,
-) -> None:
-    procedure = load_protocol(protocol)
-    extra = settings_from(procedure, pairs)
-    with load_bench(bench) as live:
-        array = live.array(array_name)
-        plan = array.nominal()
-        if dry_run:
-            _print_cost(prepare(procedure, plan, **{**settings_for(plan), **extra}).cost, as_json)
-            return
-        if pulses and not yes:
-            _ask(array)
-        with array, Progress(quiet) as progress:
-            settings = {**settings_for(array), **extra}
-            result = run(
-                procedure, array, out=out, seed=seed, progress=progress, command=" ".join(sys.argv), **settings
-            )
-    if as_json:
-        print_json(_as_json(result, _draw(result.path) if plotted else None))
-        return
-    show(result)
-    figure = _draw(result.path) if plotted else None
-    if figure is not None:
-        click.echo(f"figure            {figure}")
-
-
-def _ask(array: BenchArray) -> None:
-    """Pulses change a real chip for good: ask, unless the instrument is simulated in this very process."""
-    if array.is_in_process:
-        return
-    question = f"Pulse the cells of array {array.name!r} on {array.resource_name}?"
-    if not sys.stdin.isatty():
-        raise UsageError(f"{question} There is no terminal to answer from: say --yes")
-    click.confirm(question, abort=True, err=True)
+    carry_out("read", lambda _: {"repeats": repeats}, print_plain, flat, **options)
 
 
 def _refuse_idle_options(
@@ -263,52 +175,6 @@ def _excluded(path: Path, shape: tuple[int, int]) -> np.ndarray:
         raise TargetError(f"{path}: cannot be read as cells to exclude: {problem}") from None
 
 
-def _draw(path: Path) -> Path | None:
-    """The figure beside the run, which is what it is with or without one."""
-    try:
-        from labctl.analysis.figures import save_figure
-
-        return save_figure(path)
-    except LabctlError as problem:
-        click.echo(f"labctl: no figure: {problem}", err=True)
-    except KeyboardInterrupt:
-        click.echo("labctl: no figure: interrupted", err=True)
-    return None
-
-
-def _as_json(result: RunResult, figure: Path | None) -> dict[str, Any]:
-    return {
-        "run": str(result.path),
-        **result.summary,
-        "elapsed_s": result.elapsed_s,
-        "outcome": result.outcome,
-        "safe_state": all(not each.problem for each in result.safe_state),
-        "figure": str(figure) if figure else None,
-    }
-
-
-def _print_cost(cost: Cost, as_json: bool) -> None:
-    peaks = {operation.name: volts for operation, volts in cost.amplitudes.items()}
-    found = {
-        "max_pulses": cost.max_pulses,
-        "max_reads": cost.max_reads,
-        "max_pulses_per_cell": cost.max_pulses_per_cell,
-        "peak_volts": peaks,
-    }
-    if as_json:
-        print_json(found)
-        return
-    print_table(
-        [
-            ("pulses, at most", f"{cost.max_pulses:,}"),
-            ("reads, at most", f"{cost.max_reads:,}"),
-            ("pulses a cell, at most", cost.max_pulses_per_cell),
-            *((f"peak {name}", format_quantity(volts, "V")) for name, volts in peaks.items()),
-        ]
-    )
-    click.echo("dry run: every check passed, nothing was sent", err=True)
-
-
 def _print_programmed(result: RunResult) -> None:
     summary = result.summary
     share, rms = summary["fraction_in_window"], summary["rms_error_siemens"]
@@ -328,33 +194,4 @@ def _print_programmed(result: RunResult) -> None:
         ),
         ("RMS error", format_quantity(rms, "S") if rms is not None else "-"),
     ]
-    _print_rows(rows, result)
-
-
-def _print_plain(result: RunResult) -> None:
-    _print_rows([(_label(name), _shown(name, value)) for name, value in result.summary.items()], result)
-
-
-def _print_rows(rows: list[tuple[str, Any]], result: RunResult) -> None:
-    unsafe = [f"{each.instrument}: {each.problem}" for each in result.safe_state if each.problem]
-    print_table(
-        [
-            *rows,
-            ("time", f"{result.elapsed_s:.2f} s"),
-            ("safe state", "; ".join(unsafe) or "reached"),
-            ("run file", result.path),
-        ]
-    )
-
-
-def _label(name: str) -> str:
-    return name.removesuffix("_siemens").removesuffix("_volts").replace("_", " ")
-
-
-def _shown(name: str, value: Any) -> str:
-    for ending, unit in (("_siemens", "S"), ("_volts", "V")):
-        if name.endswith(ending) and isinstance(value, float):
-            return format_quantity(value, unit) if np.isfinite(value) else "-"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    print_rows(rows, result)

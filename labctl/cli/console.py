@@ -183,6 +183,10 @@ class Progress:
             parts.append(f"at {format_quantity(values['amplitude'], 'V')}")
         if "rms_error" in values:
             parts.append(f"RMS error {format_quantity(values['rms_error'], 'S')}")
+        if "read_voltage" in values:
+            parts.append(f"read at {format_quantity(values['read_voltage'], 'V')}")
+        if "samples" in values:
+            parts.append(f"{values['samples']:,} samples")
         if self._pulses:
             parts.append(f"{self._pulses:,} pulses")
         return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""`labctl runs list|show|recover` and `labctl plot`."""
+"""`labctl runs list|show|statistics|recover` and `labctl plot`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from labctl.recording.recover import recover as recover_run
 
 @click.group()
 def runs() -> None:
-    """List, show and recover recorded runs."""
+    """List, show, evaluate and recover recorded runs."""
 
 
 @runs.command("list")
@@ -46,6 +46,20 @@ def show(run: Path, as_json: bool) -> None:
     attributes, summary = found.pop("attributes"), found.pop("summary")
     flat = {**found, **attributes, **summary}
     print_table([(name.replace("_", " "), value) for name, value in flat.items() if value not in ("", None)])
+
+
+@runs.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def statistics(run: Path, as_json: bool) -> None:
+    """What a run says of its chip, by the kind of its measurement, with confidence intervals."""
+    from labctl.cli.statistics import as_values, print_statistics, statistics_of
+
+    found = statistics_of(run)
+    if as_json:
+        print_json(as_values(found))
+        return
+    print_statistics(found)
 
 
 @runs.command()

@@ -141,6 +141,8 @@ OPERATIONS = (
     Column("sequence", "i8", "the board's number of the batch; -1: not counted", "1", fill=NOT_COUNTED),
     Column("step", "u4", "row of the step it belongs to", "1"),
     Column("state", "u1", "what is known of it", flags=STATES),
+    Column("read_voltage", "f4", "read voltage, where it was not the array's own", "V", fill=np.nan, masked=True),
+    Column("reading_factor", "f8", "what readings decoded to S are to be multiplied by", "1", fill=1),
 )
 """One row a batch of pulses or a read."""
 

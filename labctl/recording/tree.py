@@ -67,7 +67,23 @@ class _Derived:
             "operation": self._lazy(self.operation, "u4", {"long_name": "row of its operation"}),
             "time": self._lazy(self.time, "M8[ns]", {"long_name": "when the cell's turn began"}),
             "status": self._lazy(self.status, "u1", {"long_name": "what is known of it", **flags}),
+            **self._readings(),
         }
+
+    def _readings(self) -> dict[str, xarray.Variable]:
+        """`reading` anew where some of it was read at other voltages than the one its scale is for.
+
+        Runs recorded before there was a choice of voltage have no factors.
+        """
+        stored = self._events["reading"]
+        if "reading_factor" not in self._operations or np.all(self._column("reading_factor") == 1):
+            return {}
+        return {"reading": self._lazy(self.reading, stored.dtype.str, stored.attrs)}
+
+    def reading(self, rows: slice) -> NDArray[Any]:
+        factor = self._column("reading_factor")[self._operation(_indices(rows))]
+        corrected: NDArray[Any] = self._events["reading"].isel(event=rows).values * factor
+        return corrected
 
     def operation(self, rows: slice) -> NDArray[Any]:
         return self._operation(_indices(rows)).astype(np.uint32)

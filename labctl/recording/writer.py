@@ -6,6 +6,7 @@ Rows are written first; the commit that makes them count comes last, in one smal
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -131,10 +132,12 @@ class RunWriter:
         """The exchange failed. `states`: what the board says of each batch; without, dose unknown."""
         self._settle(states or [State.UNKNOWN_DOSE] * len(self._pending), ())
 
-    def record_read(self, readout: Readout) -> None:
-        """Record a read, which needs no intent: it changes nothing."""
+    def record_read(self, readout: Readout, voltage: float | None = None) -> None:
+        """Record a read, which needs no intent: it changes nothing. voltage: V, where it was not the array's own."""
         self._refuse_open_exchange()
-        self._check_scale(readout)
+        factor = self._factor(readout.scale)
+        if voltage is None:
+            self._check_scale(readout)
         last = self._last
         repeats, cells = readout.codes.shape
         operation = {
@@ -146,6 +149,8 @@ class RunWriter:
             "seconds_per_cell": readout.seconds_per_cell,
             "step": last.steps,
             "state": State.DONE,
+            "read_voltage": np.nan if voltage is None else voltage,
+            "reading_factor": factor,
         }
         commit = replace(
             last,
@@ -262,6 +267,16 @@ class RunWriter:
     def _check_scale(self, readout: Readout) -> None:
         if readout.scale != self._adc:
             raise RecordingError(f"a reading with {readout.scale}, but the run began with {self._adc}")
+
+    def _factor(self, scale: Scale) -> float:
+        """What a code means with `scale`, over what it means with the run's. They have their zero at the same code."""
+        factor = scale.step / self._adc.step
+        same = (scale.bits, scale.unit) == (self._adc.bits, self._adc.unit)
+        if not (
+            same and math.isclose(scale.offset, self._adc.offset * factor, rel_tol=1e-6, abs_tol=1e-3 * scale.step)
+        ):
+            raise RecordingError(f"a reading with {scale}, but the run began with {self._adc}")
+        return factor
 
     def _check_step(self, step: Step) -> None:
         unknown = (step.values.keys() - self._scalars) | (step.maps.keys() - self._file.maps.keys())

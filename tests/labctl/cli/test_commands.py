@@ -19,7 +19,7 @@ from labctl.cli import _run
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with a small bench, where the commands run."""
     monkeypatch.chdir(tmp_path)
-    write_bench(tmp_path)
+    write_bench(tmp_path, chip="T-3")
     monkeypatch.setenv("LABCTL_BENCH", "bench.toml")
     return tmp_path
 
@@ -158,7 +158,7 @@ def test_form_program_read_on_a_chip_that_remembers(here: Path) -> None:
     formed = result_of(labctl("form-array", "--json", cwd=here))
     assert formed["formed_now"] > 1000
     programmed = result_of(labctl("program-array", "target.npy", "--unit", "uS", "--json", cwd=here))
-    assert programmed["fraction_in_window"] > 0.97
+    assert programmed["fraction_in_window"] > 0.9
     assert Path(programmed["figure"]).stat().st_size > 20_000
     read = result_of(labctl("read-array", "--repeats", "4", "--json", cwd=here))
     assert read["conductance_median_siemens"] == pytest.approx(21.5e-6, rel=0.05)

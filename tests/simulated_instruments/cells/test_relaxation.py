@@ -67,8 +67,11 @@ def test_between_knots_variance_grows_with_the_logarithm_of_time():
     assert found == pytest.approx(np.hypot(0.9 * before, np.sqrt(0.5) * step), rel=SIGMAS / np.sqrt(2 * COUNT) + 0.01)
 
 
-def test_after_the_last_knot_it_holds():
-    np.testing.assert_array_equal(changes(TIMES[2]), changes(1e9))
+def test_after_the_last_knot_it_goes_on_as_between_the_last_two():
+    """The next knot is as many times later, 1e10 s, with the last innovation and memory once more."""
+    found = changes(TIMES[2] ** 2 / TIMES[1]).std()
+    expected = np.hypot(MEMORY[2] * expected_spread(2, 1), SPREADS[2][1])
+    assert found == pytest.approx(expected, rel=SIGMAS / np.sqrt(2 * COUNT) + 0.01)
 
 
 def test_quantiles_come_out_as_they_went_in():

@@ -370,3 +370,21 @@ class TestTime:
         slope = np.polyfit(1 / kelvins, np.log(paces), 1)[0]
         assert paces[0] == pytest.approx(1.0)
         assert slope == pytest.approx(-REAL.relaxation_activation / 8.617333262e-5, rel=1e-6)
+
+    def test_filaments_dissolve_in_their_own_time(self):
+        """G exp(-(t / tau)**beta), tau lognormal between cells."""
+        lasting = dataclasses.replace(
+            SOUND,
+            relaxation_times=(1.0,),
+            relaxation_levels=(1e-6,),
+            relaxation_probabilities=(0.5,),
+            relaxation_quantiles=(((0.0,),),),
+            relaxation_memory=(0.0,),
+            read_noise=1e-9,
+            read_noise_floor=1e-15,
+        )
+        cells = formed(lasting)
+        kept = read(cells, time=P.loss_time) / cells.conductance
+        np.testing.assert_allclose(kept, np.exp(-((P.loss_time / cells.traits.loss_time) ** P.loss_exponent)), atol=1e-5)
+        assert np.median(kept) == pytest.approx(np.exp(-1), abs=0.02)
+        np.testing.assert_allclose(read(cells, time=1e5), cells.conductance, rtol=1e-4)

@@ -1,24 +1,20 @@
-"""The picture of a run: maps, distributions and convergence, drawn from its file alone."""
+"""The figure of programming: maps, what was reached, convergence, pulses."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from labctl.errors import RecordingError
-from labctl.recording.reader import open_run
+from labctl.analysis.figures.panels import MICRO, group, histogram, show_map
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-_MICRO = 1e6
 _MAX_LEVELS = 40
 _MAX_POINTS = 5000
 _OUTCOME_COLOURS = {
@@ -36,111 +32,31 @@ _OUTCOME_COLOURS = {
 }
 
 
-def save_figure(run: str | Path, output: str | Path | None = None) -> Path:
-    """Draw the run at `run` into `output` (PNG, SVG or PDF by its ending; default: a PNG beside the run)."""
-    path = Path(run)
-    target = Path(output) if output is not None else path.with_suffix(".png")
-    if not target.suffix:
-        raise RecordingError(f"{target}: name the kind of figure by an ending: .png, .svg or .pdf")
-    tree = open_run(path)
-    try:
-        figure = draw(tree)
-    finally:
-        tree.close()
-    FigureCanvasAgg(figure)
-    try:
-        figure.savefig(target, dpi=100)
-    except (OSError, ValueError) as problem:
-        raise RecordingError(f"{target}: the figure cannot be written: {problem}") from None
-    return target
-
-
 def draw(tree: xr.DataTree) -> Figure:
-    """The figure of one run: of programming, of forming, or of whatever maps it has."""
-    protocol = str(tree.attrs.get("protocol", ""))
-    drawing = {"write_verify": _draw_programming, "forming": _draw_forming}.get(protocol, _draw_maps)
-    if not any(np.isfinite(each.values).any() for each in _group(tree, "maps").values() if each.dtype.kind == "f"):
-        drawing = _draw_steps_only
-    figure = drawing(tree)
-    serial, outcome = tree.attrs.get("chip_serial", "?"), tree.attrs.get("outcome", "?")
-    started = str(tree.attrs.get("wall_time_start", ""))
-    figure.suptitle(f"{tree.attrs.get('title', protocol)} · chip {serial} · {outcome} · {started}", fontsize=12)
-    return figure
-
-
-# -- one drawing a kind of run ------------------------------------------------------------------------------------
-
-
-def _draw_programming(tree: xr.DataTree) -> Figure:
+    """The figure of the run `tree`; of one that broke off, from its events."""
     figure = Figure(figsize=(16, 8.2), layout="constrained")
     axes = figure.subplots(2, 4)
     maps = (
-        _with_last_readings(tree) if tree.attrs.get("outcome") in ("killed", "live", "failed") else _group(tree, "maps")
+        _with_last_readings(tree) if tree.attrs.get("outcome") in ("killed", "live", "failed") else group(tree, "maps")
     )
-    target, reached, error = (np.asarray(maps[name].values * _MICRO) for name in ("target", "reached", "error"))
+    target, reached, error = (np.asarray(maps[name].values * MICRO) for name in ("target", "reached", "error"))
     top = float(np.nanquantile(target, 0.999)) if np.isfinite(target).any() else 1.0
-    _map(axes[0, 0], target, "target (µS)", vmin=0, vmax=top)
-    _map(axes[0, 1], reached, "reached (µS)", vmin=0, vmax=top)
+    show_map(axes[0, 0], target, "target (µS)", vmin=0, vmax=top)
+    show_map(axes[0, 1], reached, "reached (µS)", vmin=0, vmax=top)
     spread = max(float(np.nanquantile(np.abs(error), 0.98)), 1e-3) if np.isfinite(error).any() else 1.0
-    _map(axes[0, 2], error, "reached − target (µS)", cmap="RdBu_r", vmin=-spread, vmax=spread)
+    show_map(axes[0, 2], error, "reached − target (µS)", cmap="RdBu_r", vmin=-spread, vmax=spread)
     _outcomes(axes[0, 3], maps["outcome"])
     _levels(axes[1, 0], target.ravel(), reached.ravel())
     _errors(axes[1, 1], error[_is(maps["outcome"], "in_window")])
-    _convergence(axes[1, 2], _group(tree, "steps"))
+    _convergence(axes[1, 2], group(tree, "steps"))
     _pulses(axes[1, 3], maps["pulses_per_cell"].values[np.isfinite(target)])
-    return figure
-
-
-def _draw_forming(tree: xr.DataTree) -> Figure:
-    figure = Figure(figsize=(13, 8.2), layout="constrained")
-    axes = figure.subplots(2, 2)
-    maps, steps = _group(tree, "maps"), _group(tree, "steps")
-    voltage, conductance = maps["forming_voltage"].values, np.asarray(maps["conductance"].values * _MICRO)
-    _map(axes[0, 0], voltage, "forming voltage (V); white: not formed in this run")
-    _map(axes[0, 1], conductance, "conductance after forming (µS)", vmax=float(np.nanquantile(conductance, 0.999)))
-    formed = voltage[np.isfinite(voltage)]
-    if formed.size:
-        levels, counts = np.unique(formed, return_counts=True)
-        width = float(np.diff(levels).min()) * 0.8 if len(levels) > 1 else 0.05
-        axes[1, 0].bar(levels, counts, width=width, color="#4c72b0")
-    axes[1, 0].set(xlabel="forming voltage (V)", ylabel="cells", title="where cells formed")
-    _histogram(axes[1, 1], conductance.ravel(), "conductance (µS)", "after forming")
-    left = steps["unformed"].values
-    left = left[np.isfinite(left)]
-    if left.size:
-        axes[1, 0].annotate(f"never formed: {left[-1]:,.0f}", (0.03, 0.92), xycoords="axes fraction")
-    return figure
-
-
-def _draw_maps(tree: xr.DataTree) -> Figure:
-    group = _group(tree, "maps")
-    maps = {str(name): each.values for name, each in group.items() if np.isfinite(each.values).any()}
-    figure = Figure(figsize=(6.5 * max(len(maps), 1), 8.2), layout="constrained")
-    axes = figure.subplots(2, max(len(maps), 1), squeeze=False)
-    for column, (name, values) in enumerate(maps.items()):
-        unit = group[name].attrs.get("units", "1")
-        shown, label = (values * _MICRO, f"{name} (µS)") if unit == "S" else (values, name)
-        _map(axes[0, column], shown, label.replace("_", " "))
-        _histogram(axes[1, column], shown.ravel(), label.replace("_", " "), "")
-    return figure
-
-
-def _draw_steps_only(tree: xr.DataTree) -> Figure:
-    """A run that ended before it had maps: what its steps say."""
-    steps = _group(tree, "steps")
-    names = [str(name) for name, each in steps.items() if each.dims == ("step",) and each.dtype.kind in "fiu"]
-    names = [name for name in names if np.isfinite(steps[name].values.astype(float)).any()] or names[:1]
-    figure = Figure(figsize=(13, 2.4 * max(len(names), 1)), layout="constrained")
-    for axis, name in zip(figure.subplots(max(len(names), 1), 1, squeeze=False)[:, 0], names, strict=False):
-        axis.plot(steps[name].values, color="#4c72b0")
-        axis.set(ylabel=name.replace("_", " "), xlabel="step")
     return figure
 
 
 def _with_last_readings(tree: xr.DataTree) -> xr.Dataset:
     """The maps of a run that has not written its last ones: what its events say was reached, and after how many
     pulses."""
-    maps, events, operations = (_group(tree, name) for name in ("maps", "events", "operations"))
+    maps, events, operations = (group(tree, name) for name in ("maps", "events", "operations"))
     if np.isfinite(maps["reached"].values).any():
         return maps
     cell, reading = events["cell"].values, events["reading"].values
@@ -154,19 +70,6 @@ def _with_last_readings(tree: xr.DataTree) -> xr.Dataset:
     shape = maps["reached"].shape
     found = {"reached": reached, "error": reached - maps["target"].values.ravel(), "pulses_per_cell": pulses}
     return maps.assign({name: maps[name].copy(data=values.reshape(shape)) for name, values in found.items()})
-
-
-def _group(tree: xr.DataTree, name: str) -> xr.Dataset:
-    return tree.children[name].to_dataset()
-
-
-# -- panels ---------------------------------------------------------------------------------------------------------
-
-
-def _map(axis: Axes, values: np.ndarray, title: str, **colours: Any) -> None:
-    image = axis.imshow(values, interpolation="nearest", aspect="auto", **{"cmap": "viridis", **colours})
-    axis.figure.colorbar(image, ax=axis, shrink=0.85)
-    axis.set(title=title, xlabel="column", ylabel="row")
 
 
 def _outcomes(axis: Axes, outcome: xr.DataArray) -> None:
@@ -216,7 +119,7 @@ def _levels(axis: Axes, target: np.ndarray, reached: np.ndarray) -> None:
 
 def _errors(axis: Axes, error: np.ndarray) -> None:
     title = "error of cells in window"
-    _histogram(axis, error.ravel(), "reached − target (µS)", title)
+    histogram(axis, error.ravel(), "reached − target (µS)", title)
     if error.size:
         axis.annotate(
             f"RMS {np.sqrt(np.mean(np.square(error))):.3f} µS\nmean {np.mean(error):+.3f} µS",
@@ -236,7 +139,7 @@ def _convergence(axis: Axes, steps: xr.Dataset) -> None:
     for side in (axis.xaxis, axis.yaxis):
         side.set_major_formatter(EngFormatter(sep=""))
     other = axis.twinx()
-    other.plot(total[programming], steps["rms_error"].values[programming] * _MICRO, color="#d1495b")
+    other.plot(total[programming], steps["rms_error"].values[programming] * MICRO, color="#d1495b")
     other.set_ylabel("RMS error (µS)", color="#d1495b")
     other.set_ylim(bottom=0)
 
@@ -253,15 +156,6 @@ def _pulses(axis: Axes, pulses: np.ndarray) -> None:
             xycoords="axes fraction",
         )
     axis.set(xlabel="pulses", ylabel="share of cells that took at least so many", title="pulses per cell")
-
-
-def _histogram(axis: Axes, values: np.ndarray, label: str, title: str) -> None:
-    values = values[np.isfinite(values)]
-    if values.size:
-        low, high = np.quantile(values, [0.001, 0.999])
-        pad = (high - low) * 0.05 or 0.5
-        axis.hist(values, bins=60, range=(low - pad, high + pad), color="#4c72b0")
-    axis.set(xlabel=label, ylabel="cells", title=title)
 
 
 def _is(outcome: xr.DataArray, name: str) -> np.ndarray:

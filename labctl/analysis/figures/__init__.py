@@ -1,0 +1,86 @@
+"""The picture of a run, drawn from its file alone; one module a kind of measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from labctl.analysis.figures import (
+    array_map,
+    endurance,
+    forming,
+    iv,
+    plain,
+    programming,
+    pulse_response,
+    read_noise,
+    retention,
+    step_size,
+)
+from labctl.analysis.figures.panels import group
+from labctl.analysis.measurements import measurement
+from labctl.errors import RecordingError
+from labctl.recording.reader import open_run
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+__all__ = ["draw", "save_figure"]
+
+_OF_RUN: dict[str, Callable[[xr.DataTree], Figure]] = {"programming": programming.draw, "forming": forming.draw}
+"""Kinds drawn from the whole run, as their maps and steps show more than the measurement."""
+
+_OF_MEASUREMENT: dict[str, Callable[[xr.Dataset], Figure]] = {
+    "iv": iv.draw,
+    "pulse-response": pulse_response.draw,
+    "endurance": endurance.draw,
+    "retention": retention.draw,
+    "read-noise": read_noise.draw,
+    "map": array_map.draw,
+    "step-size": step_size.draw,
+}
+
+
+def save_figure(run: str | Path, output: str | Path | None = None) -> Path:
+    """Draw the run at `run` into `output` (PNG, SVG or PDF by its ending; default: a PNG beside the run)."""
+    path = Path(run)
+    target = Path(output) if output is not None else path.with_suffix(".png")
+    if not target.suffix:
+        raise RecordingError(f"{target}: name the kind of figure by an ending: .png, .svg or .pdf")
+    tree = open_run(path)
+    try:
+        figure = draw(tree)
+    finally:
+        tree.close()
+    FigureCanvasAgg(figure)
+    try:
+        figure.savefig(target, dpi=100)
+    except (OSError, ValueError) as problem:
+        raise RecordingError(f"{target}: the figure cannot be written: {problem}") from None
+    return target
+
+
+def draw(tree: xr.DataTree) -> Figure:
+    """The figure of one run by its kind of measurement; of one without, or that broke off, of whatever it has."""
+    figure = _drawn(tree)
+    serial, outcome = tree.attrs.get("chip_serial", "?"), tree.attrs.get("outcome", "?")
+    started, title = str(tree.attrs.get("wall_time_start", "")), tree.attrs.get("title", tree.attrs.get("protocol", ""))
+    figure.suptitle(" · ".join(str(each) for each in (title, f"chip {serial}", outcome, started) if each), fontsize=12)
+    return figure
+
+
+def _drawn(tree: xr.DataTree) -> Figure:
+    kind = str(tree.attrs.get("measurement", ""))
+    if kind in _OF_MEASUREMENT:
+        try:
+            return _OF_MEASUREMENT[kind](measurement(tree))
+        except RecordingError:  # it ended before it had what makes it one
+            return plain.draw_steps(tree)
+    if not any(np.isfinite(each.values).any() for each in group(tree, "maps").values() if each.dtype.kind == "f"):
+        return plain.draw_steps(tree)
+    return _OF_RUN.get(kind, plain.draw_maps)(tree)

@@ -1,0 +1,58 @@
+"""What a run measured, as one labelled array a kind of measurement: from the events of its file alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from labctl.analysis.measurements import arrays, cycling, drifting, noise, programmed, sweeps
+from labctl.analysis.measurements.recording import Recording
+from labctl.errors import RecordingError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_MAKERS: dict[str, Callable[[Recording], xr.Dataset]] = {
+    "programming": programmed.programming,
+    "step-size": programmed.step_size,
+    "forming": arrays.forming,
+    "map": arrays.region,
+    "iv": sweeps.current_voltage,
+    "pulse-response": cycling.pulse_response,
+    "endurance": cycling.endurance,
+    "retention": drifting.retention,
+    "read-noise": noise.read_noise,
+}
+KINDS = tuple(_MAKERS)
+"""The kinds of measurement there are, as a run file's attribute `measurement` names them."""
+
+
+def measurement(tree: xr.DataTree) -> xr.Dataset:
+    """What the run `tree` (as `labctl.open_run` gives it) measured, in S, V, A and s.
+
+    Saturated readings are NaN and counted in the attribute `saturated`. Further attributes: `measurement` (the kind),
+    `chip_serial`, `cell` (the kind of cells), `rows`, `cols`, and `temperature` (K) where the run's snapshot says it.
+    The coordinate `cell` is the flat index. By kind:
+
+    - programming: `target`, `reached`, `initial` (S), `pulses`, `success`, all (cell): cells with a target.
+    - step-size: `step_voltage` (V), `pulses`, `success`, `target`, `reached`, all (cell).
+    - forming: `forming_voltage` (V; NaN: did not form), `conductance`, `gate` (V), all (cell): cells tried.
+    - map: `conductance`, `spread` (row, col): mean and standard deviation over repeats; NaN outside the region.
+    - iv: `current` (A), `conductance` = current/voltage (cell, voltage).
+    - pulse-response: `conductance` (cell, train, direction, pulse); pulse 0 stands before the train. Attributes
+      `amplitude_set`, `amplitude_reset` (V) and `width` (s), NaN where they were not constant.
+    - endurance: `conductance` (cell, state, cycle), states `lrs` and `hrs`.
+    - retention: `conductance`, `elapsed` (s since the cell was programmed) (cell, time), `target` (cell). Column
+      time = 0 is the verify reading after the cell's last pulse.
+    - read-noise: `conductance` (cell, sample), `time` (sample), s since the first sample.
+
+    Raises RecordingError for a run that is no measurement, or lacks a part of one.
+    """
+    recording = Recording(tree)
+    kind = str(tree.attrs.get("measurement", ""))
+    if not kind:
+        raise RecordingError(f"a run of `{tree.attrs.get('protocol', '?')}` is no measurement: it names no kind")
+    if kind not in _MAKERS:
+        raise RecordingError(f"`{kind}` is no kind of measurement known here: {', '.join(KINDS)}")
+    made = _MAKERS[kind](recording)
+    return made.assign_attrs(recording.attributes() | {"measurement": kind})

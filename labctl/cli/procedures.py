@@ -1,0 +1,188 @@
+"""What every command that runs a protocol shares: its options, the question, the run, the figure, the result."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from labctl.bench.live import ArrayPlan, BenchArray, load_bench
+from labctl.cli.console import Progress, print_json, print_table, settings_from
+from labctl.errors import LabctlError, UsageError
+from labctl.plugins import load_protocol
+from labctl.runner import RunResult, prepare, run
+from labctl.steps import Cost
+from labctl.units import format_quantity
+
+_Decorated = Callable[..., Any]
+_LABELS = 16  # characters of the first column, so that what is printed later stands under it
+
+
+def common(command: _Decorated) -> _Decorated:
+    """The options of every command that runs a protocol; `carry_out` takes them."""
+    options = [
+        click.option(
+            "--bench",
+            type=click.Path(path_type=Path),
+            help="Bench file. Default: $LABCTL_BENCH, else the embedded one.",
+        ),
+        click.option("--array", "array_name", help="Which array of the bench; not needed where there is one."),
+        click.option("--seed", type=int, default=0, show_default=True, help="Seed of the protocol's own choices."),
+        click.option("--out", type=click.Path(path_type=Path), help="Folder for the run file. Default: the bench's."),
+        click.option(
+            "--set",
+            "pairs",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Any setting of the protocol, as in --set set.stop=2.6V.",
+        ),
+        click.option("--dry-run", is_flag=True, help="Check and cost the run; send nothing."),
+        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+        click.option(
+            "--plot/--no-plot", "plotted", default=True, show_default=True, help="Draw the figures beside the run file."
+        ),
+        click.option("-q", "--quiet", is_flag=True, help="No progress."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+yes = click.option("--yes", is_flag=True, help="Do not ask before pulsing a real chip.")
+
+
+def carry_out(
+    protocol: str,
+    settings_for: Callable[[BenchArray | ArrayPlan], dict[str, Any]],
+    show: Callable[[RunResult], None],
+    describe: Callable[[RunResult, Path | None], dict[str, Any]],
+    *,
+    bench: Path | None,
+    array_name: str | None,
+    seed: int,
+    out: Path | None,
+    pairs: Iterable[str],
+    dry_run: bool,
+    as_json: bool,
+    plotted: bool,
+    quiet: bool,
+    yes: bool = False,
+) -> None:
+    """Run `protocol` as the options say, or cost it, and print what came of it.
+
+    settings_for: the protocol's settings on an array; `--set` goes before them. show: prints a result as text;
+    describe: it and its figure as JSON.
+    """
+    procedure = load_protocol(protocol)
+    extra = settings_from(procedure, pairs)
+    with load_bench(bench) as live:
+        array = live.array(array_name)
+        plan = array.nominal()
+        cost = prepare(procedure, plan, **{**settings_for(plan), **extra}).cost
+        if dry_run:
+            _print_cost(cost, as_json)
+            return
+        if cost.max_pulses and not yes:
+            _ask(array)
+        with array, Progress(quiet) as progress:
+            settings = {**settings_for(array), **extra}
+            result = run(
+                procedure, array, out=out, seed=seed, progress=progress, command=" ".join(sys.argv), **settings
+            )
+    if as_json:
+        print_json(describe(result, _draw(result.path) if plotted else None))
+        return
+    show(result)
+    figure = _draw(result.path) if plotted else None
+    if figure is not None:
+        click.echo(f"{'figure':<{_LABELS}}  {figure}")
+
+
+def _ask(array: BenchArray) -> None:
+    """Pulses change a real chip for good: ask, unless the instrument is simulated in this very process."""
+    if array.is_in_process:
+        return
+    question = f"Pulse the cells of array {array.name!r} on {array.resource_name}?"
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} There is no terminal to answer from: say --yes")
+    click.confirm(question, abort=True, err=True)
+
+
+def _draw(path: Path) -> Path | None:
+    """The figure beside the run, which is what it is with or without one."""
+    try:
+        from labctl.analysis.figures import save_figure
+
+        return save_figure(path)
+    except LabctlError as problem:
+        click.echo(f"labctl: no figure: {problem}", err=True)
+    except KeyboardInterrupt:
+        click.echo("labctl: no figure: interrupted", err=True)
+    return None
+
+
+def flat(result: RunResult, figure: Path | None) -> dict[str, Any]:
+    """A run as JSON, the protocol's summary among its keys."""
+    return {
+        "run": str(result.path),
+        **result.summary,
+        "elapsed_s": result.elapsed_s,
+        "outcome": result.outcome,
+        "safe_state": all(not each.problem for each in result.safe_state),
+        "figure": str(figure) if figure else None,
+    }
+
+
+def _print_cost(cost: Cost, as_json: bool) -> None:
+    peaks = {operation.name: volts for operation, volts in cost.amplitudes.items()}
+    found = {
+        "max_pulses": cost.max_pulses,
+        "max_reads": cost.max_reads,
+        "max_pulses_per_cell": cost.max_pulses_per_cell,
+        "peak_volts": peaks,
+    }
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        [
+            ("pulses, at most", f"{cost.max_pulses:,}"),
+            ("reads, at most", f"{cost.max_reads:,}"),
+            ("pulses a cell, at most", cost.max_pulses_per_cell),
+            *((f"peak {name}", format_quantity(volts, "V")) for name, volts in peaks.items()),
+        ]
+    )
+    click.echo("dry run: every check passed, nothing was sent", err=True)
+
+
+def print_plain(result: RunResult) -> None:
+    """Every line of the summary, and how the run ended."""
+    print_rows([(_label(name), _shown(name, value)) for name, value in result.summary.items()], result)
+
+
+def print_rows(rows: list[tuple[str, Any]], result: RunResult) -> None:
+    """`rows`, and how the run ended."""
+    unsafe = [f"{each.instrument}: {each.problem}" for each in result.safe_state if each.problem]
+    ending = [
+        ("time", f"{result.elapsed_s:.2f} s"),
+        ("safe state", "; ".join(unsafe) or "reached"),
+        ("run file", result.path),
+    ]
+    print_table([(f"{label:<{_LABELS}}", value) for label, value in (*rows, *ending)])
+
+
+def _label(name: str) -> str:
+    return name.removesuffix("_siemens").removesuffix("_volts").replace("_", " ")
+
+
+def _shown(name: str, value: Any) -> str:
+    for ending, unit in (("_siemens", "S"), ("_volts", "V")):
+        if name.endswith(ending) and isinstance(value, float):
+            return format_quantity(value, unit) if np.isfinite(value) else "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
