@@ -385,6 +385,8 @@ class TestTime:
         )
         cells = formed(lasting)
         kept = read(cells, time=P.loss_time) / cells.conductance
-        np.testing.assert_allclose(kept, np.exp(-((P.loss_time / cells.traits.loss_time) ** P.loss_exponent)), atol=1e-5)
+        np.testing.assert_allclose(
+            kept, np.exp(-((P.loss_time / cells.traits.loss_time) ** P.loss_exponent)), atol=1e-5
+        )
         assert np.median(kept) == pytest.approx(np.exp(-1), abs=0.02)
         np.testing.assert_allclose(read(cells, time=1e5), cells.conductance, rtol=1e-4)
