@@ -38,7 +38,7 @@ ALL = RramParameters.default()
 NO_RELAXATION: dict[str, Any] = {
     f"relaxation_{name}": () for name in ("times", "levels", "probabilities", "quantiles", "memory")
 }
-NO_CYCLES = {"set_cycle_memory": 0.0, "reset_cycle_memory": 0.0, "half_cycle_share": 0.0}
+NO_CYCLES = {"set_cycle_memory": 0.0, "reset_cycle_memory": 0.0}
 NO_FLUCTUATORS = {"flicker_noise": 0.0, "telegraph_fraction": 0.0}
 BARE: dict[str, Any] = NO_RELAXATION | NO_CYCLES | NO_FLUCTUATORS | {"nonlinearity": 0.0, "read_disturb": 0.0}
 EFFECTS = {

@@ -17,10 +17,9 @@ One equation moves a formed cell, for a pulse of voltage V and width t on a cell
   its current, so conductance follows compliance current (Ielmini, IEEE TED 58, 4309, 2011). RESET moves down
   to the cell's floor.
 - V_cell = V / (1 + G / G_access(gate)) is what the access transistor leaves to the cell.
-- xi is standard normal. In the switching voltage it is a new one for every pulse. In the logarithm of the target,
-  parts of its variance last longer: one for the half cycle, as repeating a RESET does not make a filament that broke
-  badly break well, and one for some cycles, so that neighbouring cycles are correlated:
-  xi = sqrt(1 - h - m) e(pulse) + sqrt(h) e'(half cycle) + sqrt(m) e''(half cycle // 16), hashes of the cell's counts.
+- xi is standard normal. In the switching voltage it is a new one for every pulse. In the logarithm of the target a
+  share of its variance lasts for some cycles, so that neighbouring cycles are correlated:
+  xi = sqrt(1 - m) e(pulse) + sqrt(m) e'(half cycle // 16), hashes of the cell's counts.
 
 A technology whose cells move in small analog steps is described by tables instead, mean and spread of the step
 of an identical pulse against G (as CrossSim's lookup tables are); other voltages and widths scale the step by
@@ -119,7 +118,6 @@ class RramCells:
         )
         self._switching = {Operation.FORM: setting, Operation.SET: setting, Operation.RESET: resetting}
         self._pulse_noise = NoiseKey.of(serial, "switching")
-        self._half_cycle_noise = NoiseKey.of(serial, "half cycle")
         self._spell_noise = NoiseKey.of(serial, "spell of cycles")
         self._breakdown = NoiseKey.of(serial, "breakdown")
         self._reading = NoiseKey.of(serial, "reading")
@@ -227,25 +225,20 @@ class RramCells:
 
     def _cycle(self, where: Selection, noise: Float32, switching: _Switching) -> Float32:
         """xi of the target, `noise` being that of the pulse, in place."""
-        held, memory = self.parameters.half_cycle_share, switching.memory
-        if not held and not memory:
+        memory = switching.memory
+        if not memory:
             return noise
         cycles = where.take(self.half_cycles)
         cycles += (cycles & np.uint32(1)) != switching.parity
         where.put(self.half_cycles, cycles)
-        noise *= np.float32(math.sqrt(1 - held - memory))
-        if held:
-            half = standard_normal(self._half_cycle_noise, where.cells, cycles, where.arena)
-            half *= np.float32(math.sqrt(held))
-            noise += half
-        if memory:
-            spell = where.arena.uint32(len(where))
-            np.bitwise_and(where.cells, np.uint32((1 << _CYCLES_ALIKE) - 1), out=spell)  # not all cells at once
-            spell += cycles
-            spell >>= _CYCLES_ALIKE
-            lasting = standard_normal(self._spell_noise, where.cells, spell, where.arena)
-            lasting *= np.float32(math.sqrt(memory))
-            noise += lasting
+        spell = where.arena.uint32(len(where))
+        np.bitwise_and(where.cells, np.uint32((1 << _CYCLES_ALIKE) - 1), out=spell)  # not all cells at once
+        spell += cycles
+        spell >>= _CYCLES_ALIKE
+        lasting = standard_normal(self._spell_noise, where.cells, spell, where.arena)
+        lasting *= np.float32(math.sqrt(memory))
+        noise *= np.float32(math.sqrt(1 - memory))
+        noise += lasting
         return noise
 
     def _approach(

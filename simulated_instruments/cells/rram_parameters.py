@@ -68,7 +68,6 @@ class RramParameters:
     slow_fraction: Number
     slow_tail: Volt
 
-    half_cycle_share: Number
     set_cycle_memory: Number
     reset_cycle_memory: Number
 

@@ -25,7 +25,6 @@ P = dataclasses.replace(
     flicker_noise=0.0,
     telegraph_fraction=0.0,
     read_disturb=0.0,
-    half_cycle_share=0.0,
     set_cycle_memory=0.0,
     reset_cycle_memory=0.0,
     unformable_chip_spread=0.0,
@@ -279,15 +278,6 @@ class TestCycles:
         for state, memory in zip(states, (REAL.set_cycle_memory, REAL.reset_cycle_memory), strict=True):
             found = (state[1:] * state[:-1]).mean() / np.square(state).mean()
             assert found == pytest.approx(memory * 14 / 16, abs=SIGMAS / np.sqrt(state.size / 8))
-
-    def test_a_half_cycle_keeps_its_share_however_often_its_pulse_is_repeated(self):
-        """The target of two RESETs in a row correlates by what lasts: 1 - h of it is new with every pulse."""
-        held = dataclasses.replace(SOUND, slow_fraction=0.0, abruptness_device_spread=0.0, half_cycle_share=0.4)
-        cells, logs = formed(held), []
-        for _ in range(2):
-            cells.conductance[:] = 1e-5
-            logs.append(np.log(pulse(cells, Operation.RESET, 5.0, width=1e-4).conductance / cells.traits.floor))
-        assert np.corrcoef(logs)[0, 1] == pytest.approx(0.4, abs=SIGMAS / np.sqrt(COUNT))
 
     def test_distant_cycles_do_not(self, states):
         far = (states[:, 32:] * states[:, :32]).mean(axis=(1, 2)) / np.square(states).mean(axis=(1, 2))
