@@ -84,15 +84,19 @@ class ParameterFile:
 
     def parameters(self, kind: type[Set]) -> Set:
         """Every value of a `kind`, those of the base where the file gives none. Raises ParameterError."""
-        found = {} if self.base is None else dict(self._values(kind, built_in(self.base), self.base))
-        found |= self._values(kind, self, str(self.path))
+        found = self._with_base(kind)
         for field in dataclasses.fields(kind):
             if field.name not in found:
                 raise ParameterError(f"{self.path}: $.{field.name}: missing")
         return kind(**found)
 
+    def _with_base(self, kind: type[ParameterSet]) -> dict[str, Any]:
+        """What the file gives, on what its base gives, and its base's."""
+        found = {} if self.base is None else built_in(self.base)._with_base(kind)
+        return found | self._values(kind, self, str(self.path))
+
     @staticmethod
-    def _values(kind: type[Set], file: ParameterFile, path: str) -> dict[str, Any]:
+    def _values(kind: type[ParameterSet], file: ParameterFile, path: str) -> dict[str, Any]:
         hints = get_type_hints(kind, include_extras=True)
         for name in file.tables:
             if name not in hints:

@@ -67,8 +67,10 @@ class Base:
         if name not in known:
             raise UsageError(f"--base {name}: no such set of cell parameters; there are: {', '.join(known)}")
         tables = tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8"))
-        kind = str(tables.pop("chip", {}).get("kind", "1T1R RRAM"))
-        return cls(name, {key: table["value"] for key, table in tables.items()}, kind=kind)
+        header = tables.pop("chip")
+        below = cls.load(header["base"]).values if "base" in header else {}
+        values = {key: table["value"] for key, table in tables.items()}
+        return cls(name, {**below, **values}, kind=header["kind"])
 
     def number(self, name: str) -> float:
         """A scalar parameter; 0 where this set has no such effect."""

@@ -1,8 +1,8 @@
 """How much a chip's read noise scatters over a given time: white, 1/f and telegraph parts of a parameter set.
 
 A simulated cell has one two-level fluctuator a time scale, of amplitude a = flicker sqrt(1.5) tau**(excess / 2) with
-time constants tau = 1 ms ... 9 h, 1.5 decades apart, which make its 1/f noise; in a share of the cells one stands out,
-the telegraph noise. Amplitudes are lognormal over cells.
+time constants tau = 1 ms ... 9 h, each 32 times the one before, which make its 1/f noise; in a share of the cells one
+stands out, the telegraph noise. Amplitudes are lognormal over cells.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 
 from labctl.analysis.calibration.parameters import Base, Floats, Parameter, scalar
 
-DECADES = 1.5
-TIME_CONSTANTS: Floats = np.array([1e-3 * 10 ** (DECADES * number) for number in range(6)])
+DECADES = math.log10(32)
+TIME_CONSTANTS: Floats = np.array([1e-3 * 32.0**number for number in range(6)])
 """s"""
 
 _NOISES = {"read_noise": "1", "flicker_noise": "1", "telegraph_noise": "1", "read_noise_floor": "S"}

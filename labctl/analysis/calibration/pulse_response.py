@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _STEPS_A_LEVEL = 60
 _MOST_LEVELS = 12
 _FEWEST_STEPS = 60
+_FEW_TRAINS, _NEIGHBOURS = 5, 31  # with fewer trains, the trend of steps is taken over so many pulses of each
+_NOISY_LEVELS = 4
+_NOISY = 0.25  # of the variance of steps, from which noise of a reading would bias the conductance before a step
+_MORE_NOISE = 2.0  # times the variance of the base's, from which noise of the trains is more than the base's
 _TRAIN = 0.01  # s: what changes within it is noise to a step
 _BIWEIGHT = 6.0  # robust standard deviations beyond which a step has no weight
 _ABRUPT = 0.25  # of the range: cells whose largest step typically is more do not move in steps
@@ -53,16 +57,19 @@ def fit(dataset: xr.Dataset, base: Base) -> Fit:
 
 
 def _bounded_noise(conductance: Floats, base: Base) -> dict[str, Parameter]:
-    """The base's read noise scaled down to what neighbouring steps show of it, unless it was measured."""
+    """The base's read noise scaled to what neighbouring steps show of it, unless it was measured."""
     known = conductance[np.isfinite(conductance)]
     ways = [np.diff(conductance[:, :, way].reshape(-1, conductance.shape[-1]), axis=1) for way in range(2)]
     least = [(0.1 * robust_spread(step[np.isfinite(step)])) ** 2 for step in ways]
     seen = float(np.mean([max(_noise_variance(step), low) for step, low in zip(ways, least, strict=True)]))
     level = float(np.median(known))
     usual = relative_variance(base, faster_than=_TRAIN) * level**2 + base.number("read_noise_floor") ** 2
-    if is_measured(base) or usual <= seen:
+    if is_measured(base) or not usual or (usual <= seen and seen < _MORE_NOISE * usual):
         return {}
     source = f"neighbouring steps of a train show noise of {math.sqrt(seen):.2g} S at {level:.3g} S"
+    if seen > usual:
+        relative = math.sqrt(seen) / level  # a floor raised as well would drown pristine cells
+        return {"read_noise": scalar(relative, "1", source, conductance.shape[0], tag="bounded")}
     return scaled_noise(base, math.sqrt(seen / usual), source, conductance.shape[0])
 
 
@@ -83,12 +90,20 @@ def _table(trains: Floats, direction: str) -> tuple[dict[str, Parameter], str]:
     span = float(np.ptp(np.quantile(trains[np.isfinite(trains)], [0.02, 0.98])))
     read = np.any(known, axis=1, keepdims=True)
     largest = np.nanmedian(np.nanmax(np.abs(np.where(read, step, 0.0)), axis=1))
+    largest -= math.sqrt(2 * _noise_variance(step)) * math.sqrt(2 * math.log(step.shape[1]))  # what noise alone makes
     if largest > _ABRUPT * span:
         return {}, (
             f"pulse-response: {direction} cells make {largest / span:.0%} of their range in one pulse: no table of "
             "analog steps, switching stays that of the base"
         )
-    found, note = _levels(start[known], step[known], _noise_variance(step), direction, int(known.any(axis=1).sum()))
+    noise, count = _noise_variance(step), int(known.any(axis=1).sum())
+    if len(trains) < _FEW_TRAINS and noise > _NOISY * robust_spread(step[known]) ** 2:
+        whole = _smoothed(trains)  # else a reading that noise made low would stand before a step that noise makes high
+        start = whole[:, :-1]
+        trend, spread = np.diff(whole, axis=1)[known], _wandering(trains)
+        found, note = _noisy_levels(start[known], trend, spread, noise, direction, count)
+    else:
+        found, note = _levels(start[known], step[known], noise, direction, count)
     apart = _between_trains(start, step, found, direction)
     if apart > _ALIKE:
         return {}, (
@@ -117,10 +132,27 @@ def _noise_variance(step: Floats) -> float:
     both = np.isfinite(first) & np.isfinite(second)
     if both.sum() < _FEWEST_STEPS:
         return 0.0
-    known = np.isfinite(step)
-    trend = np.where(known, step, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    product = ((first - trend[:-1]) * (second - trend[1:]))[both]
+    trend = _trend(step)
+    product = ((first - trend[:, :-1]) * (second - trend[:, 1:]))[both]
     return max(-float(np.mean(np.clip(product, *np.quantile(product, [0.01, 0.99])))), 0.0)
+
+
+def _trend(step: Floats) -> Floats:
+    """What steps (trains, pulses) go by as a train proceeds: their mean over trains, of few trains over neighbours."""
+    if len(step) < _FEW_TRAINS:
+        return _smoothed(step)
+    known = np.isfinite(step)
+    mean = np.where(known, step, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return np.broadcast_to(mean, step.shape)
+
+
+def _smoothed(trains: Floats) -> Floats:
+    """(trains, pulses) averaged over neighbouring pulses."""
+    window = np.ones(min(_NEIGHBOURS, trains.shape[1]))
+    known = np.isfinite(trains)
+    total = np.array([np.convolve(row, window, "same") for row in np.where(known, trains, 0.0)])
+    count = np.array([np.convolve(row, window, "same") for row in known.astype(np.float64)])
+    return np.asarray(total / np.maximum(count, 1))
 
 
 def _levels(start: Floats, step: Floats, noise: float, direction: str, trains: int) -> tuple[dict[str, Parameter], str]:
@@ -150,6 +182,40 @@ def _levels(start: Floats, step: Floats, noise: float, direction: str, trains: i
         ),
     }
     return found, f"pulse-response: {len(step)} {direction} steps, {int(dropped.sum())} of them beyond 6 robust sd"
+
+
+def _noisy_levels(
+    start: Floats, trend: Floats, spread: float, noise: float, direction: str, trains: int
+) -> tuple[dict[str, Parameter], str]:
+    """The tables where noise hides the single step: means of the smoothed train, and one spread for all levels."""
+    edges = np.unique(np.quantile(start, np.linspace(0, 1, _NOISY_LEVELS + 1)[1:-1]))
+    group = np.searchsorted(edges, start, side="right")
+    rows = []
+    for number in range(len(edges) + 1):
+        here = trend[group == number]
+        error = Z95 * math.sqrt(2 * noise * _NEIGHBOURS) / len(here)  # noise of the ends of its windows
+        rows.append((float(np.median(start[group == number])), float(here.mean()), error))
+    levels, mean, error = np.array(rows).T
+    source = f"{len(trend)} steps of {trains} {direction.upper()} trains, smoothed over {_NEIGHBOURS} pulses"
+    goodness = f"read noise of {math.sqrt(noise):.2g} S, more than a step"
+    name = f"{direction}_step"
+    found = {
+        f"{name}_levels": Parameter(levels, "S", source, trains),
+        f"{name}_mean": Parameter(mean, "S", source, trains, mean - error, mean + error, goodness),
+        f"{name}_spread": Parameter(np.full(len(levels), spread), "S", f"{source}; one for all levels", trains),
+    }
+    return found, f"pulse-response: {len(trend)} {direction} steps, hidden by noise: smoothed over {_NEIGHBOURS} pulses"
+
+
+def _wandering(trains: Floats) -> float:
+    """Standard deviation of a step, S, by how changes over many pulses scatter more than over one: noise does not add
+    up, steps do."""
+    structure = []
+    for pulses in (1, _NEIGHBOURS):
+        change = trains[:, pulses:] - trains[:, :-pulses]
+        rest = change - _smoothed(change)
+        structure.append(float(np.nanvar(rest)))
+    return math.sqrt(max(structure[1] - structure[0], 0.0) / (_NEIGHBOURS - 1))
 
 
 def _biweight(values: Floats) -> tuple[float, float, float]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-WRITE_GATE = 2.0
+WRITE_GATE = 2.2
 """V on the word line of a SET pulse unless a protocol is told otherwise."""
 
 _REACHED = 1.1  # times what the compliance leaves a median cell: so far programming gets most cells

@@ -55,6 +55,15 @@ def test_a_calibrated_chip_needs_only_what_differs_from_its_base(tmp_path):
     assert technology.parameters.set_voltage == RramParameters.default().set_voltage
 
 
+def test_the_base_may_have_a_base_itself(tmp_path):
+    path = tmp_path / "chip.toml"
+    path.write_text(CALIBRATED.replace('base = "rram_40nm"', 'base = "rram_1t1r_64k"'))
+    parameters = Technology.from_file(path).parameters
+    assert parameters.breakdown_voltage == 2.9
+    assert parameters.compliance_conductance == RramParameters.named("rram_1t1r_64k").compliance_conductance
+    assert parameters.gate_threshold == RramParameters.default().gate_threshold
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [

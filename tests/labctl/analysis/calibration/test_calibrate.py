@@ -43,9 +43,9 @@ def test_another_schedule_is_not_mixed_in(tmp_path: Path) -> None:
     assert notes == ["retention: other.h5 not used: another schedule or other pulses than the rest"]
 
 
-@pytest.mark.parametrize(("scale", "factor"), [(1.0, None), (6.0, 5.0), (0.01, 0.0083)])
+@pytest.mark.parametrize(("scale", "factor"), [(1.0, None), (6.0, 4.32), (0.01, 0.0072)])
 def test_conductances_beyond_the_base_scale_it(scale: float, factor: float | None) -> None:
-    """Levels up to 33 uS times `scale` against a reach of 38 uS; the factor to 10 %."""
+    """Levels up to 33 uS times `scale` against a reach of 44 uS; the factor to 10 %."""
     base = Base.load("rram_40nm")
     dataset = relaxing(500, np.random.default_rng(3))
     dataset["conductance"] = dataset["conductance"] * scale
