@@ -40,7 +40,8 @@ NO_RELAXATION: dict[str, Any] = {
 }
 NO_CYCLES = {"set_cycle_memory": 0.0, "reset_cycle_memory": 0.0}
 NO_FLUCTUATORS = {"flicker_noise": 0.0, "telegraph_fraction": 0.0}
-BARE: dict[str, Any] = NO_RELAXATION | NO_CYCLES | NO_FLUCTUATORS | {"nonlinearity": 0.0, "read_disturb": 0.0}
+FURTHER = {"nonlinearity": 0.0, "read_disturb": 0.0, "endurance_pulses": 0.0}
+BARE: dict[str, Any] = NO_RELAXATION | NO_CYCLES | NO_FLUCTUATORS | FURTHER
 EFFECTS = {
     "no further effect": {},
     "cycle memory": NO_CYCLES,
@@ -48,6 +49,7 @@ EFFECTS = {
     "fluctuators": NO_FLUCTUATORS,
     "read disturb": {"read_disturb": 0.0},
     "non-linear I-V": {"nonlinearity": 0.0},
+    "wear": {"endurance_pulses": 0.0},
 }
 """Which of BARE an effect takes back."""
 

@@ -61,6 +61,7 @@ _MOST = np.float32(1e3)
 _CYCLES_ALIKE = 4  # log2 of the half cycles over which the lasting part of their noise stays
 _MOVED = np.float32(0.01)  # of its conductance: a pulse that changes a cell by less does not make it relax anew
 _SLOW = 0.1  # s: fluctuators faster than this are noise to a multiplication, slower ones a shift
+_ONSET = 5.0  # over the share of the switching voltage in which a pulse comes to its full effect above threshold
 _WEARS_FROM = 0.5  # of its life, up to which wear cannot be seen
 _NOTHING = 1e-8  # a relative change that float32 does not hold
 _BOLTZMANN = 8.617333262e-5  # eV/K
@@ -69,9 +70,10 @@ _BOLTZMANN = 8.617333262e-5  # eV/K
 @dataclass(frozen=True, slots=True)
 class _Switching:
     """How one polarity moves a cell. switch: V of each cell. spread: V. memory: share of the noise of cycles that stays
-    for some of them. parity: of the half cycles that it makes."""
+    for some of them. parity: of the half cycles that it makes. onset: _ONSET over the switching voltage, 1/V."""
 
     switch: Float32
+    onset: Float32
     scale: float
     spread: float
     memory: float
@@ -106,10 +108,17 @@ class RramCells:
         set_steps = StepTable.of(p.set_step_levels, p.set_step_mean, p.set_step_spread, p.step_set_voltage)
         reset_steps = StepTable.of(p.reset_step_levels, p.reset_step_mean, p.reset_step_spread, p.step_reset_voltage)
         setting = _Switching(
-            self.traits.set_voltage, p.set_voltage_scale, p.set_voltage_cycle_spread, p.set_cycle_memory, 0, set_steps
+            self.traits.set_voltage,
+            np.float32(_ONSET) / self.traits.set_voltage,
+            p.set_voltage_scale,
+            p.set_voltage_cycle_spread,
+            p.set_cycle_memory,
+            0,
+            set_steps,
         )
         resetting = _Switching(
             self.traits.reset_voltage,
+            np.float32(_ONSET) / self.traits.reset_voltage,
             p.reset_voltage_scale,
             p.reset_voltage_cycle_spread,
             p.reset_cycle_memory,
@@ -293,16 +302,15 @@ class RramCells:
         np.negative(fraction, out=fraction)
         np.exp(fraction, out=fraction)
         np.subtract(np.float32(1), fraction, out=fraction)
-        fraction *= self._above_threshold(where, across, switching.switch)
+        fraction *= self._above_threshold(where, across, switching)
         return fraction
 
-    def _above_threshold(self, where: Selection, across: Float32, switch: Float32) -> Float32:
+    def _above_threshold(self, where: Selection, across: Float32, switching: _Switching) -> Float32:
         """0 up to a share of the cell's switching voltage, 1 a fifth of it further, linear between."""
         share = self.parameters.threshold_share
         above = where.arena.float32(len(where))
-        np.divide(across, where.take(switch), out=above)
-        above -= np.float32(share)
-        above *= np.float32(5)
+        np.multiply(across, where.take(switching.onset), out=above)
+        above -= np.float32(_ONSET * self.parameters.threshold_share)
         return np.clip(above, np.float32(0), np.float32(1), out=above)
 
     def _target(self, where: Selection, conductance: Float32, noise: Float32, pulse: Pulse) -> Float32:
@@ -394,10 +402,14 @@ class RramCells:
         p = self.parameters
         if not p.loss_time or float(elapsed.max(initial=0.0)) < self._loss_begins:
             return
-        lost = np.maximum(elapsed, 0.0) / where.take(self.traits.loss_time)
-        lost **= p.loss_exponent
+        lost = where.arena.float32(len(where))
+        np.clip(elapsed, 0.0, None, out=elapsed)
+        np.divide(elapsed, where.take(self.traits.loss_time), out=lost, casting="same_kind")
+        if p.loss_exponent != 1:
+            np.power(lost, np.float32(p.loss_exponent), out=lost)
         lost *= formed
-        conductance *= np.exp(-lost).astype(np.float32)
+        np.negative(lost, out=lost)
+        conductance *= np.exp(lost, out=lost)
 
     def _shown(self, where: Selection, conductance: Float32, sense: Sense, slower_than: float = 0.0) -> Float32:
         """`conductance` as the read voltage and the slow noise show it, in place."""

@@ -19,7 +19,7 @@ from .periphery import DEFAULT as DEFAULT_PERIPHERY
 from .periphery import Periphery
 from .state_file import ChipRecord, read_record, write_record
 
-_BLOCK = 32_768  # cells at a time: a block's temporaries stay in the cache
+_BLOCK = 131_072  # cells at a time: temporaries stay in the cache, and calls of numpy are few
 _HEADROOM = 1 / 32  # of the range lies below zero, so that noise around zero is not rectified
 
 Cells = NDArray[np.uint32]
