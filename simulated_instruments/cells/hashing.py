@@ -99,9 +99,9 @@ def standard_normal(
     halves = hash_bits(key, cells, counts, arena).view(np.uint16)
     second, index = arena.float32(len(cells)), arena.intp(len(cells))
     np.copyto(index, halves[::2])
-    np.take(table, index, out=values, mode="clip")
+    table.take(index, out=values, mode="clip")
     np.copyto(index, halves[1::2])
-    np.take(table, index, out=second, mode="clip")
+    table.take(index, out=second, mode="clip")
     values += second
     arena.release(mark)
     return values

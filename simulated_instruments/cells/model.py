@@ -83,7 +83,7 @@ class Selection:
         if isinstance(self.index, slice):
             return array[self.index]
         taken: NDArray[Any] = self.arena.array(array.dtype.type, len(self))
-        np.take(array, self.index, out=taken, mode="clip")
+        array.take(self.index, out=taken, mode="clip")
         return taken
 
     def put(self, array: NDArray[Element], taken: NDArray[Element]) -> None:

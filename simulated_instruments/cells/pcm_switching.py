@@ -85,7 +85,7 @@ class ProgrammingCurve:
         np.multiply(current, self._per_ampere, out=place)
         np.minimum(place, np.float32(_STEPS - 1), out=place)
         np.copyto(index, place, casting="unsafe")
-        return np.take(self._table, index, out=place, mode="clip")
+        return self._table.take(index, out=place, mode="clip")
 
     def extent(self, where: Selection, current: Float32) -> Float32:
         """The share of the volume that melts: 0 at the first current, 1 at the last and above: (n,)."""

@@ -113,7 +113,7 @@ class Relaxation:
             else:
                 self._next_rank(where, rank, bits)
             np.add(level, rank, out=index, casting="unsafe")
-            np.take(table, index, out=drawn, mode="clip")
+            table.take(index, out=drawn, mode="clip")
             if shortest >= after:
                 total *= np.float32(self._memory[knot])
             else:
@@ -160,7 +160,7 @@ class Relaxation:
         np.multiply(programmed, np.float32(self._per_siemens), out=place)
         np.clip(place, np.float32(0), np.float32(_STEPS - 1), out=place)
         np.copyto(index, place, casting="unsafe")
-        np.take(self._place, index, out=place, mode="clip")
+        self._place.take(index, out=place, mode="clip")
         np.right_shift(bits, 2 * _BITS, out=index, casting="unsafe")
         np.copyto(chosen, index, casting="same_kind")
         chosen *= np.float32(1 / 256)

@@ -48,9 +48,9 @@ class StepTable:
         np.multiply(conductance, np.float32((_STEPS - 1) / self.top), out=part)
         np.clip(part, np.float32(0), np.float32(_STEPS - 1), out=part)
         np.copyto(index, part, casting="unsafe")
-        np.take(self.spread, index, out=change, mode="clip")
+        self.spread.take(index, out=change, mode="clip")
         change *= noise
-        np.take(self.mean, index, out=part, mode="clip")
+        self.mean.take(index, out=part, mode="clip")
         change += part
         np.subtract(voltage, np.float32(self.voltage), out=part)
         part /= _VOLTAGE_SCALE

@@ -113,13 +113,13 @@ class LineConverters:
         else:
             term = arena.float32(len(positions))
             constant, *others = self.coefficients
-            np.take(others.pop(), lines, out=total, mode="clip")
+            others.pop().take(lines, out=total, mode="clip")
             while others:
                 total *= positions
-                np.take(others.pop(), lines, out=term, mode="clip")
+                others.pop().take(lines, out=term, mode="clip")
                 total += term
             total *= positions
-            np.take(constant, lines, out=term, mode="clip")
+            constant.take(lines, out=term, mode="clip")
             np.add(total, term, out=positions)
         arena.release(mark)
 
