@@ -33,7 +33,7 @@ from labctl.errors import BenchError, InstrumentError, LinkError
 from labctl.links.resources import ResourceManagers
 from labctl.links.visa import VisaLink
 from labctl.links.wire_log import WireLog
-from labctl.units import Ampere, Volt
+from labctl.units import Ampere, Kelvin, Volt
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -54,7 +54,8 @@ _POWER_ON = 0x80  # of the standard event status: switched on since it was last 
 
 
 class TestBoardSettings(VisaSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """read_voltage: V across a cell while it is read. current_range: A at the top of the ADC.
+    """read_voltage: V across a cell while it is read. current_range: A at the top of the ADC. temperature: K that the
+    chip is held at, set on connecting; left as it is where None.
 
     rows, cols: the array's shape, for planning without the board; checked against it on connecting.
     """
@@ -63,12 +64,13 @@ class TestBoardSettings(VisaSettings, frozen=True, kw_only=True, forbid_unknown_
     cols: int = 512
     read_voltage: Volt = Volt(0.2)
     current_range: Ampere = Ampere(16e-6)
+    temperature: Kelvin | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("rows", "cols", "read_voltage", "current_range"):
+        for name in ("rows", "cols", "read_voltage", "current_range", "temperature"):
             value = getattr(self, name)
-            if not value > 0:
+            if value is not None and not value > 0:
                 raise ValueError(f"{name} must be more than 0, not {value:g}")
 
 
@@ -238,6 +240,7 @@ class TestBoard:
         self.link.exchange(
             "*CLS;*RST;:FORMat:BORDer SWAPped;:FORMat:DATA REAL,32"
             f";:SENSe:VOLTage {self.settings.read_voltage:.9g};:SENSe:CURRent:RANGe {self.settings.current_range:.9g}"
+            + ("" if self.settings.temperature is None else f";:SOURce:TEMPerature {self.settings.temperature:.9g}")
         )
 
     def _learn(self) -> None:

@@ -93,9 +93,29 @@ def test_a_snapshot_has_the_identity_and_every_setting(driver: TestBoard) -> Non
     }
 
 
+def test_a_temperature_is_held_and_lets_cells_change_faster(board: ServedBoard) -> None:
+    """An hour at 560 K takes a filament apart that an hour at room temperature leaves nearly as it is."""
+    cells = np.arange(CELLS, dtype=np.uint32)
+    with board.driver() as driver:
+        form = PulseBatch(Operation.FORM, cells, np.full(CELLS, DAC.codes(4.2), np.uint16), 1e-6, 1.2)
+        (formed,) = driver.pulse_and_verify(form)
+        driver.clock.sleep_until(driver.clock.now() + 3600)
+        cold = driver.read().conductance[0]
+    with board.driver(temperature=560.0) as driver:
+        assert float(driver.snapshot()["SENSe:TEMPerature"]) == 560.0
+        driver.clock.sleep_until(driver.clock.now() + 3600)
+        hot = driver.read().conductance[0]
+    first = formed.conductance[0]
+    known = first > 5e-6
+    assert np.median(cold[known] / first[known]) > 0.8
+    assert np.median(hot[known] / first[known]) < 0.8
+
+
 def test_settings_beyond_the_board_are_refused_on_connecting(board: ServedBoard) -> None:
     with pytest.raises(InstrumentError, match=r"-222.*above 0.5 V"):
         board.driver(read_voltage=0.6).connect()
+    with pytest.raises(InstrumentError, match=r"-222.*above 600 K"):
+        board.driver(temperature=1000.0).connect()
 
 
 def test_what_is_no_test_board_is_told_apart() -> None:
