@@ -93,6 +93,12 @@ class RecordingError(RunError):
     """A run file cannot be written or read."""
 
 
+class NoRunError(RecordingError):
+    """What was named as a run file is not there, or is none."""
+
+    exit_code = 2
+
+
 class Interrupted(LabctlError):
     """The run was stopped by a signal, in safe state."""
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from labctl.analysis.calibration import Base, ChipFile, MeasuredRun, read_chip
 from labctl.bench.live import Bench, BenchArray
-from labctl.bench.settings import check_text
-from labctl.errors import UsageError
+from labctl.bench.settings import BenchFile, check_text
+from labctl.errors import LinkError, UsageError
 from labctl.plugins import load_protocol
 from labctl.runner import Progress, run
 
@@ -64,6 +64,11 @@ _MOST_GATE = 3.3  # V
 _LOWEST = 1.6  # times that: programming lands cells at 1.5 times it and above
 _TOLERANCE = 0.025  # of the highest target: half the window's width where the run does not say one
 
+_AT_REST = ("read-noise", "iv")
+"""Measurements of cells that are just read: what they were brought to, and when, is not in the run."""
+
+_REST = 1e5  # s
+
 Settings = dict[str, Any]
 
 
@@ -73,7 +78,7 @@ def measure_twin(measured: MeasuredRun, chip: Path, out: Path, progress: Progres
     Raises UsageError where that kind of measurement, or its conductances, are beyond the simulated board, and what
     `labctl.run` raises.
     """
-    twin = read_chip(chip)
+    twin = _checked(chip)
     name = _PROTOCOLS.get(measured.kind, measured.kind.replace("-", "_"))
     protocol = load_protocol(name)
     rows, cols = _shape(measured.dataset)
@@ -81,7 +86,46 @@ def measure_twin(measured: MeasuredRun, chip: Path, out: Path, progress: Progres
     with _bench(chip, rows, cols, _highest(measured.dataset)) as array:
         target = _Target(measured.dataset, (rows, cols), _formed_at(twin, array.adc.step), twin)
         given = {key: value for key, value in _settings(measured, target).items() if key in known}
+        if _rests(measured):
+            _form_and_rest(array, given.get("form", {}))
         return run(protocol, array, out=out, progress=progress, command=f"twin of {measured.path.name}", **given).path
+
+
+def histories(measured: MeasuredRun) -> list[str]:
+    """Sentences on what the cells of the run and of its twin have been through that is not alike."""
+    if measured.kind in _AT_REST and _rests(measured):
+        return [
+            f"the twin's cells were formed, and rested for {_REST:g} s before they were measured; the run does not say "
+            "what its cells did before it: their levels, and relaxation since, may differ for that alone"
+        ]
+    if measured.kind in _AT_REST:
+        return ["the run formed cells first, and so did the twin: relaxation right after forming is in both"]
+    return []
+
+
+def _rests(measured: MeasuredRun) -> bool:
+    """Whether the cells of the twin are formed long before they are measured: the run's were not formed in it."""
+    return measured.kind in _AT_REST and not measured.dataset.attrs.get("forms_cells", False)
+
+
+def _form_and_rest(array: BenchArray, form: Settings) -> None:
+    """Every cell formed as `form` says, and the chip's clock well past the relaxation that follows."""
+    forming = load_protocol("forming")
+    known = set(forming.settings.__struct_fields__)
+    with tempfile.TemporaryDirectory(prefix="labctl-forming-") as folder:
+        run(forming, array, out=Path(folder), **{key: value for key, value in form.items() if key in known})
+    array.clock.sleep_until(array.clock.now() + _REST)
+
+
+def _checked(chip: Path) -> ChipFile:
+    """The chip file at `chip`. Raises UsageError also where its base is none."""
+    twin = read_chip(chip)
+    try:
+        Base.load(twin.base)
+    except UsageError as problem:
+        text = str(problem).removeprefix(f"--base {twin.base}: ")
+        raise UsageError(f"{chip.name}: $.chip.base: {twin.base!r}: {text}") from None
+    return twin
 
 
 @contextlib.contextmanager
@@ -104,8 +148,19 @@ def _bench(chip: Path, rows: int, cols: int, highest: float) -> Iterator[BenchAr
             chip=json.dumps(str(chip.resolve())),
         )
         path.write_text(text, encoding="utf-8")
-        with Bench(check_text(text, path)) as bench, bench.array() as array:
-            yield array
+        with contextlib.ExitStack() as stack:
+            yield _connected(stack, check_text(text, path), chip)
+
+
+def _connected(stack: contextlib.ExitStack, settings: BenchFile, chip: Path) -> BenchArray:
+    """The array of that bench, until `stack` closes. Raises UsageError for a chip file that no chip can be made of."""
+    try:
+        return stack.enter_context(stack.enter_context(Bench(settings)).array())
+    except LinkError as problem:
+        _, names_it, reason = str(problem).partition(f"{chip.resolve()}: ")
+        if not names_it:
+            raise
+        raise UsageError(f"{chip.name}: {reason}") from None
 
 
 def _shape(dataset: xr.Dataset) -> tuple[int, int]:

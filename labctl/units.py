@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -24,6 +24,8 @@ _PREFIXES = dict(zip("QRYZEPTGMk", range(30, 0, -3), strict=True)) | dict(
     zip("mμnpfazyrq", range(-3, -33, -3), strict=True)
 )
 _PREFIXES |= {"": 0, "u": -6}
+_MULTIPLES = {"s": {"min": 60.0, "h": 3600.0, "d": 86400.0}}
+"""Of a unit, those of other names."""
 _QUANTITY = re.compile(r"([+-]?(?:\d+(?:_\d+)*\.?\d*|\.\d+))(?:[eE]([+-]?\d{1,4}))?\s*([^\d\s].*)?", re.ASCII)
 
 
@@ -79,6 +81,8 @@ def _parse(text: str, unit: str) -> float:
     if found is None:
         raise ValueError(f"{text!r} is not a quantity: write a number and a unit, like {_example(unit)!r}")
     mantissa, exponent, suffix = found[1], int(found[2] or 0), found[3]
+    if suffix in _MULTIPLES.get(unit, {}):
+        return float(f"{mantissa}e{exponent}") * _MULTIPLES[unit][suffix]
     if suffix:
         exponent += _power(text, suffix, unit)
     return float(f"{mantissa}e{exponent}")
@@ -116,26 +120,43 @@ def convert(
     try:
         return msgspec.convert(value, to, dec_hook=_decode_quantity)
     except msgspec.ValidationError as problem:
-        raise error(f"{what}: {describe(problem, at)}{_known_keys(str(problem), to)}") from None
+        raise error(f"{what}: {describe(problem, at)}{_known(str(problem), to)}") from None
 
 
 def describe(problem: msgspec.ValidationError, at: str = "$") -> str:
     """A validation error as `$.path: what was wrong`."""
     text, _, path = str(problem).partition(" - at `")
     place = at + path.rstrip("`").removeprefix("$")
-    return f"{place}: {text[0].lower()}{text[1:]}"
+    return f"{place}: {text[0].lower()}{text[1:]}".replace("expected `array`", "expected a list, as in [1, 2]")
 
 
-def _known_keys(problem: str, to: type) -> str:
-    """For a key that is not known, those that are."""
+def _known(problem: str, to: type) -> str:
+    """For a key or a word that is not known, those that are."""
     text, _, path = problem.partition(" - at `$")
-    if not text.startswith("Object contains unknown field"):
-        return ""
-    for key in path.rstrip("`").split(".")[1:]:
-        to = next((field.type for field in msgspec.structs.fields(to) if field.encode_name == key), object)
-        if not (isinstance(to, type) and issubclass(to, msgspec.Struct)):
-            return ""
-    return f"; there are: {', '.join(field.encode_name for field in msgspec.structs.fields(to))}"
+    keys = [key for key in path.rstrip("`").split(".")[1:] if key]
+    if text.startswith("Object contains unknown field"):
+        inner = _type_at(to, keys)
+        names = [field.encode_name for field in msgspec.structs.fields(inner)] if _is_struct(inner) else []
+        return f"; there are: {', '.join(names)}" if names else ""
+    if text.startswith("Invalid enum value"):
+        kinds = get_args(_type_at(to, keys))
+        words = [str(word) for kind in kinds for word in get_args(kind) if get_origin(kind) is Literal]
+        words = words or [str(each) for each in kinds if isinstance(each, str)]
+        number = ["a number"] if {int, float} & set(kinds) else []
+        return f"; it takes {' or '.join([*words, *number])}" if words else ""
+    return ""
+
+
+def _type_at(to: Any, keys: list[str]) -> Any:
+    """What stands at the path `keys` below a typed class; `object` where that cannot be told."""
+    for key in keys:
+        fields = msgspec.structs.fields(to) if _is_struct(to) else ()
+        to = next((field.type for field in fields if field.encode_name == key), object)
+    return to
+
+
+def _is_struct(to: Any) -> bool:
+    return isinstance(to, type) and issubclass(to, msgspec.Struct)
 
 
 def _decode_quantity(to: type, value: Any) -> Any:

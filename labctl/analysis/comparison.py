@@ -73,9 +73,16 @@ class Comparison:
             return "within error"
         if self.statistic.startswith(_SHARES) or not math.isfinite(self.relative):
             return f"differs by {self.second - self.first:+.3f}"
-        if abs(self.relative) > 3 and self.unit not in ("", "1"):
-            return f"differs by {format_quantity(self.second - self.first, self.unit, 3)}"
-        return f"differs by {self.relative:+.0%}"
+        if (abs(self.relative) > 3 or self.first < 0 or self.second < 0) and self.unit not in ("", "1"):
+            difference = self.second - self.first
+            return f"differs by {'+' if difference > 0 else ''}{format_quantity(difference, self.unit, 3)}"
+        return f"differs by {_in_percent(self.relative)}"
+
+
+def _in_percent(share: float) -> str:
+    """With as many digits as it takes to be more than +0 %."""
+    digits = 0 if abs(share) >= 0.01 else min(max(-math.floor(math.log10(abs(share) or 1)) - 2, 0), 4)
+    return f"{share:+.{digits}%}"
 
 
 def compare(first: xr.Dataset, second: xr.Dataset) -> list[Comparison]:
@@ -321,23 +328,58 @@ def _distributions(first: Quantities, second: Quantities) -> Iterator[Comparison
 def _trains(first: xr.Dataset, second: xr.Dataset) -> Iterator[Comparison]:
     """Steps of conductance of either direction, where they begin in each quarter of the first run's conductances."""
     for direction in ("set", "reset"):
-        starts, steps = zip(*(_steps(each, direction) for each in (first, second)), strict=True)
+        starts, steps, clusters = zip(*(_steps(each, direction) for each in (first, second)), strict=True)
         shares = np.linspace(0, 1, _QUARTERS + 1)
         edges: list[float] = np.unique(np.quantile(starts[0], shares)).tolist() if len(starts[0]) else []
         for low, high in pairwise(edges):
             inside = [(start >= low) & (start <= high) for start in starts]
             name = f"{direction} step at {_edge(low)} to {_edge(high)}"
-            quantities = [{name: (step[chosen], "S")} for step, chosen in zip(steps, inside, strict=True)]
-            yield from _distributions(quantities[0], quantities[1])
+            parts = zip(steps, clusters, inside, strict=True)
+            yield from _clustered(name, [(step[chosen], cluster[chosen]) for step, cluster, chosen in parts])
 
 
-def _steps(dataset: xr.Dataset, direction: str) -> tuple[Floats, Floats]:
-    """Conductance before every pulse, and its change by it: (n,) S each."""
+def _clustered(name: str, samples: list[tuple[Floats, NDArray[np.intp]]]) -> Iterator[Comparison]:
+    """Mean, standard deviation and quantiles of values, S, with intervals by drawing anew the clusters they are of."""
+    counts = [len(np.unique(cluster)) for _, cluster in samples]
+    if min(counts) < 2 or min(len(values) for values, _ in samples) < _FEWEST:
+        return
+    drawn = [_drawn_clusters(*sample, seed) for seed, sample in enumerate(samples)]
+    labels = ("mean", "sd", *(f"p{100 * each:g}" for each in PROBABILITIES))
+    found = [_of_weighted(np.sort(values), np.ones(len(values))) for values, _ in samples]
+    low, high = np.quantile(drawn[1] - drawn[0], [0.025, 0.975], axis=0)
+    for number, label in enumerate(labels):
+        first, second = float(found[0][number]), float(found[1][number])
+        ends = float(low[number]), float(high[number])
+        yield Comparison(label, name, "S", first, second, *ends, (counts[0], counts[1]))
+
+
+def _drawn_clusters(values: Floats, cluster: NDArray[np.intp], seed: int) -> Floats:
+    """(rounds, statistics) of values whose clusters count as often as each was drawn."""
+    rng = np.random.default_rng(seed)
+    order = np.argsort(values)
+    clusters, place = np.unique(cluster[order], return_inverse=True)
+    even = np.full(len(clusters), 1 / len(clusters))
+    return np.array([_of_weighted(values[order], rng.multinomial(len(even), even)[place]) for _ in range(_ROUNDS)])
+
+
+def _of_weighted(values: Floats, weight: NDArray[np.float64 | np.int64]) -> Floats:
+    """Mean, standard deviation and quantiles of sorted values (n,) that count `weight` (n,) times."""
+    total = weight.sum()
+    mean = float(values @ weight) / total
+    deviation = math.sqrt(float((values - mean) ** 2 @ weight) / total)
+    place = np.searchsorted(np.cumsum(weight), np.array(PROBABILITIES) * total)
+    return np.array([mean, deviation, *values[np.minimum(place, len(values) - 1)]])
+
+
+def _steps(dataset: xr.Dataset, direction: str) -> tuple[Floats, Floats, NDArray[np.intp]]:
+    """Conductance before every pulse, and its change by it, S; and its cell, of few cells its train: (n,) each."""
     values = dataset["conductance"].sel(direction=direction).transpose("cell", "train", "pulse").values
     trains = values.astype(np.float64)
     start, step = trains[..., :-1], np.diff(trains, axis=-1)
     known = np.isfinite(start) & np.isfinite(step)
-    return start[known], step[known]
+    cell, train, _ = np.nonzero(known)
+    few = len(np.unique(cell)) < _FEWEST
+    return start[known], step[known], cell * trains.shape[1] + train if few else cell
 
 
 def _quantiles(name: str, unit: str, one: Floats, other: Floats) -> Iterator[Comparison]:

@@ -34,6 +34,10 @@ def calibrate(runs: tuple[Path, ...], output: Path, base: str, serial: str | Non
     """
     from labctl.analysis.calibration import calibrate as fit
 
+    for path in runs:
+        _check_run(path)
+    if output.suffix != ".toml":
+        raise UsageError(f"-o {output}: a chip file's name ends in .toml")
     if output.exists() and not force:
         raise UsageError(f"{output} exists already: choose another name, or say --force")
     chip = fit(runs, base, serial)
@@ -48,6 +52,25 @@ def calibrate(runs: tuple[Path, ...], output: Path, base: str, serial: str | Non
     for note in chip.notes:
         click.echo(note)
     click.echo(f"{output} written: chip {chip.serial}")
+
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+"""What a run file begins with."""
+
+
+def _check_run(path: Path) -> None:
+    """Raises UsageError for what cannot be a run file."""
+    if path.suffix == ".toml" and path.is_file():
+        raise UsageError(f"{path} is no run: a chip or bench file stands where a run file (.h5) is meant")
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(_HDF5))
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {path}") from None
+    except OSError as problem:
+        raise UsageError(f"{path} cannot be read: {problem.strerror or problem}") from None
+    if begins != _HDF5:
+        raise UsageError(f"{path} is not a run file")
 
 
 def _row(name: str, parameter: Parameter) -> tuple[str, ...]:
@@ -101,7 +124,7 @@ def _chip_values(chip: ChipFile, output: Path) -> dict[str, Any]:
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("other", type=click.Path(path_type=Path), metavar="RUN|CHIP.toml")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the twin's run. Default: the bench's.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the twin's run file. Default: the bench's.")
 @click.option("--quantiles", is_flag=True, help="Print every quantile, not only how many agree.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, quantiles and all.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -113,21 +136,28 @@ def compare(run: Path, other: Path, out: Path | None, quantiles: bool, as_json: 
     """
     from labctl.analysis.calibration import load
     from labctl.analysis.comparison import compare as compared
+    from labctl.twin import histories
 
+    is_twin = other.suffix == ".toml"
+    for path in (run,) if is_twin else (run, other):
+        _check_run(path)
     first = load(run)
-    second = load(_twin_run(first, other, out, quiet)) if other.suffix == ".toml" else load(other)
+    second = load(_twin_run(first, other, out, quiet)) if is_twin else load(other)
+    notes = histories(first) if is_twin else []
     rows = compared(first.dataset, second.dataset)
     if not rows:
         raise UsageError(f"{run.name} and {second.path.name} have no statistic in common")
     if as_json:
-        print_json(_comparison_values(first.path, second.path, first.kind, rows))
+        print_json(_comparison_values(first.path, second.path, first.kind, rows) | {"notes": notes})
         return
     click.echo(f"{first.kind}: first {first.path.name}, second {second.path.name}", err=True)
     shown = [each for each in rows if quantiles or not _is_quantile(each)]
     print_table([_compared(each) for each in shown], ("statistic", "of", "first", "second", "verdict", "cells"))
     click.echo()
     click.echo(_agreement(rows))
-    if other.suffix == ".toml":
+    for note in notes:
+        click.echo(f"note: {note}")
+    if is_twin:
         click.echo(f"the twin's run: {second.path}")
 
 
@@ -136,7 +166,7 @@ def _twin_run(first: MeasuredRun, chip: Path, out: Path | None, quiet: bool) -> 
     from labctl.bench.settings import read_bench
     from labctl.twin import measure_twin
 
-    folder = read_bench().runs_folder if out is None else out / "runs"
+    folder = read_bench().runs_folder if out is None else out
     with Progress(quiet) as progress:
         return measure_twin(first, chip, folder, progress)
 

@@ -85,10 +85,14 @@ def _default_table(procedure: Procedure, name: str, pair: str) -> dict[str, Any]
 
 
 def _value(text: str) -> Any:
+    """As TOML has it; what is none is text, and `[300uS, 2uS]` a list of texts."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return text
+        inner = text.strip()
+    if inner.startswith("[") and inner.endswith("]") and not set("[]") & set(inner[1:-1]):
+        return [_value(each.strip()) for each in inner[1:-1].split(",") if each.strip()]
+    return text
 
 
 if TYPE_CHECKING:
@@ -116,7 +120,11 @@ class QuantityType(_ParamType):
 
 
 class Progress:
-    """Shows steps on stderr: a live bar on a terminal, else a line now and then. Silent when `quiet`."""
+    """Shows steps on stderr: a live bar on a terminal, else lines. Silent when `quiet`.
+
+    Lines: of every phase its last state when it ends, and in between one in two seconds. Phases that take turns (SET,
+    RESET, SET, ...) count as going on until the run ends.
+    """
 
     _EVERY_S = 2.0
 
@@ -125,7 +133,10 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
         self._phase = ""
-        self._started = self._shown = time.monotonic()
+        self._started = time.monotonic()
+        self._shown: dict[str, float] = {}  # phase -> when a line of it was printed or, before that, when it began
+        self._waiting: dict[str, str] = {}  # phase -> its last line, not printed yet
+        self._ended: set[str] = set()
         self._pulses = 0
 
     def __enter__(self) -> Progress:
@@ -146,9 +157,11 @@ class Progress:
         return self
 
     def __exit__(self, *unused: object) -> None:
-        if self._bar is not None:
-            with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            if self._bar is not None:
                 self._bar.stop()
+            for phase in list(self._waiting):
+                self._print(phase)
 
     def __call__(self, step: Step) -> None:
         """Showing must not be able to fail a run: where nobody looks any more, it goes quiet."""
@@ -166,15 +179,33 @@ class Progress:
             if step.phase != self._phase:
                 self._bar.reset(self._task, description=step.phase.replace("_", " "))
             self._bar.update(self._task, completed=done, total=total or None, detail=self._detail(step))
-        elif step.values and (step.phase != self._phase or time.monotonic() - self._shown > self._EVERY_S):
-            click.echo(f"{step.phase.replace('_', ' '):<12} {self._detail(step)}{self._left(done, total)}", err=True)
-            self._shown = time.monotonic()
+        else:
+            self._note(step, done, total)
         if step.phase != self._phase:
             self._started = time.monotonic()
         self._phase = step.phase
 
+    def _note(self, step: Step, done: float, total: float) -> None:
+        """A line to print: now, if it is time, or once the phase ends."""
+        if step.phase != self._phase and self._phase in self._waiting and self._phase not in self._ended:
+            self._ended.add(self._phase)
+            self._print(self._phase)
+        since = self._shown.setdefault(step.phase, time.monotonic())
+        detail = self._detail(step) or (f"{done / total:.0%}" if total and done > 0 else "")
+        if not detail:
+            return
+        self._waiting[step.phase] = f"{step.phase.replace('_', ' '):<12} {detail}"
+        if time.monotonic() - since > self._EVERY_S:
+            self._print(step.phase, self._left(done, total) if step.phase == self._phase else "")
+
+    def _print(self, phase: str, left: str = "") -> None:
+        click.echo(f"{self._waiting.pop(phase)}{left}", err=True)
+        self._shown[phase] = time.monotonic()
+
     def _detail(self, step: Step) -> str:
         values, parts = step.values, []
+        if "cycle" in values:
+            parts.append(f"cycle {values['cycle']:,}")
         if "in_window" in values:
             parts.append(f"{values['in_window']:,} cells in window")
         if "unformed" in values:
@@ -187,7 +218,7 @@ class Progress:
             parts.append(f"read at {format_quantity(values['read_voltage'], 'V')}")
         if "samples" in values:
             parts.append(f"{values['samples']:,} samples")
-        if self._pulses:
+        if {"pulses", "forming_pulses"} & set(values):
             parts.append(f"{self._pulses:,} pulses")
         return ", ".join(parts)
 

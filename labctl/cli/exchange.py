@@ -53,8 +53,13 @@ def import_(file: Path, mapping_path: Path, select: str, out: Path | None, as_js
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The module. Default: named after the chip.")
 @click.option("--g-max", type=QuantityType("S"), help="The highest conductance in use. Default: the highest found.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 def export(
-    sources: tuple[Path, ...], simulator: Literal["aihwkit", "crosssim"], output: Path | None, g_max: float | None
+    sources: tuple[Path, ...],
+    simulator: Literal["aihwkit", "crosssim"],
+    output: Path | None,
+    g_max: float | None,
+    force: bool,
 ) -> None:
     """Write a chip, or what runs of it measured, as a device model that a simulator loads.
 
@@ -62,7 +67,7 @@ def export(
     """
     from labctl.exchange.exporting import export_device
 
-    done = export_device(sources, simulator, output, g_max)
+    done = export_device(sources, simulator, output, g_max, overwrite=force)
     for note in done.notes:
         click.echo(f"note: {note}", err=True)
     for path in done.paths:

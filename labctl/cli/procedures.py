@@ -12,7 +12,7 @@ import numpy as np
 
 from labctl.bench.live import ArrayPlan, BenchArray, load_bench
 from labctl.cli.console import Progress, print_json, print_table, settings_from
-from labctl.errors import LabctlError, UsageError
+from labctl.errors import Interrupted, LabctlError, UsageError
 from labctl.plugins import load_protocol
 from labctl.runner import RunResult, prepare, run
 from labctl.steps import Cost
@@ -93,6 +93,19 @@ def carry_out(
             result = run(
                 procedure, array, out=out, seed=seed, progress=progress, command=" ".join(sys.argv), **settings
             )
+    try:
+        _tell(result, show, describe, as_json, plotted)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted while the run was evaluated; it is recorded in {result.path}") from None
+
+
+def _tell(
+    result: RunResult,
+    show: Callable[[RunResult], None],
+    describe: Callable[[RunResult, Path | None], dict[str, Any]],
+    as_json: bool,
+    plotted: bool,
+) -> None:
     if as_json:
         print_json(describe(result, _draw(result.path) if plotted else None))
         return
@@ -168,7 +181,7 @@ def print_rows(rows: list[tuple[str, Any]], result: RunResult) -> None:
     """`rows`, and how the run ended."""
     unsafe = [f"{each.instrument}: {each.problem}" for each in result.safe_state if each.problem]
     ending = [
-        ("time", f"{result.elapsed_s:.2f} s"),
+        ("time of computer", f"{result.elapsed_s:.2f} s"),
         ("safe state", "; ".join(unsafe) or "reached"),
         ("run file", result.path),
     ]

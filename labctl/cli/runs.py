@@ -30,7 +30,7 @@ def list_(folder: Path | None, as_json: bool) -> None:
         print_json([asdict(each) for each in found])
         return
     print_table(
-        [_row(each) for each in found], ("run", "protocol", "chip", "outcome", "in window", "pulses", "started")
+        [_row(each) for each in found], ("run", "protocol", "chip", "outcome", "in window", "all pulses", "started")
     )
 
 
@@ -44,7 +44,9 @@ def show(run: Path, as_json: bool) -> None:
         print_json(found)
         return
     attributes, summary = found.pop("attributes"), found.pop("summary")
-    flat = {**found, **attributes, **summary}
+    own = {"all_pulses" if name == "pulses" else name: value for name, value in found.items()}
+    told = {"pulses, by the protocol" if name == "pulses" else name: value for name, value in summary.items()}
+    flat = {**own, **attributes, **told}
     print_table([(name.replace("_", " "), value) for name, value in flat.items() if value not in ("", None)])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from labctl.errors import ExportError
 from labctl.exchange.devices import ByLevel, Device, Floats, Relaxation
-from labctl.exchange.modules import DIGITS, heading, literal, write_text
+from labctl.exchange.modules import DIGITS, heading, literal, write_files
 
 _T_READ = 250e-9
 _REFERENCE_TIME = 1.0
@@ -78,8 +78,10 @@ class Coefficients(NamedTuple):
     read_noise_scale: float
 
 
-def export(device: Device, path: Path) -> list[Path]:
-    """Write the module at `path`. Raises ExportError where the device tells neither programming error nor change."""
+def export(device: Device, path: Path, *, overwrite: bool = False) -> list[Path]:
+    """Write the module at `path`. Raises ExportError where the device tells neither programming error nor change, or
+    where `path` exists already and is not to be overwritten.
+    """
     if device.relaxation is None and device.programming is None:
         raise ExportError(f"{device.name}: aihwkit's model needs the programming error or the change after programming")
     found = coefficients(device)
@@ -99,7 +101,8 @@ def export(device: Device, path: Path) -> list[Path]:
         f"READ_NOISE_SCALE = {found.read_noise_scale:.4g}",
     ]
     title = f"Noise model of {device.name} for aihwkit."
-    return [write_text(path, heading(title, (*device.notes, *_LIMITS)) + _MODULE.format(numbers="\n".join(numbers)))]
+    text = heading(title, device.sources, (*device.notes, *_LIMITS)) + _MODULE.format(numbers="\n".join(numbers))
+    return write_files({path: text}, overwrite=overwrite)
 
 
 def coefficients(device: Device) -> Coefficients:
@@ -108,7 +111,7 @@ def coefficients(device: Device) -> Coefficients:
     errors, t_0 = _error_at_reference(device)
     scale = _read_noise_scale(device.noise, device.g_max, t_0)
     noise = scale * _model_noise(errors.levels, device.g_max, _last_time(device.relaxation))
-    mean, spread = _drift(device.relaxation, errors, noise, t_0)
+    mean, spread = _drift(device.relaxation, errors, _own_error(device, errors.levels), noise, t_0)
     inner = np.clip(errors.levels * 1e6, 0, g_max)
     ends = np.concatenate([[0.0], inner, [g_max]])
     kept = np.concatenate([[True], np.diff(ends) > 1e-9 * g_max])
@@ -126,21 +129,31 @@ def _error_at_reference(device: Device) -> tuple[ByLevel, float]:
     changed = relaxation.at(column)
     if programming is None:
         return changed, float(relaxation.times[column])
-    own = np.interp(changed.levels, programming.levels, programming.spread)
-    spread = np.hypot(own, changed.spread)
+    spread = np.hypot(_own_error(device, changed.levels), changed.spread)
     return ByLevel(changed.levels, changed.mean, spread), float(relaxation.times[column])
+
+
+def _own_error(device: Device, levels: Floats) -> Floats:
+    """(n,) S: standard deviation of programming itself at the levels; 0 where it was not measured."""
+    if device.programming is None:
+        return np.zeros(len(levels))
+    found: Floats = np.interp(levels, device.programming.levels, device.programming.spread)
+    return found
 
 
 def _reference(relaxation: Relaxation) -> int:
     return int(np.abs(np.log(relaxation.times / _REFERENCE_TIME)).argmin())
 
 
-def _drift(relaxation: Relaxation | None, errors: ByLevel, noise: Floats, t_0: float) -> tuple[Floats, Floats]:
+def _drift(
+    relaxation: Relaxation | None, errors: ByLevel, own: Floats, noise: Floats, t_0: float
+) -> tuple[Floats, Floats]:
     """Mean and standard deviation of nu at the levels; both 0 where nothing was measured after t_0.
 
     They take the mean and the spread of the last measured time, on top of the other parts (noise: (n,), relative, at
-    that time), which are independent of drift in the model. With L = log(t/t_0), G0 exp(-nu L) is lognormal:
-    sd/mean = sqrt(exp(L^2 sd(nu)^2) - 1), mean/G0 = exp(L^2 sd(nu)^2/2 - L mean(nu)).
+    that time), which are independent of drift in the model. The measured change does not hold the error of programming
+    itself (own: (n,) S), which the spread about the target does: it counts on both sides. With L = log(t/t_0),
+    G0 exp(-nu L) is lognormal: sd/mean = sqrt(exp(L^2 sd(nu)^2) - 1), mean/G0 = exp(L^2 sd(nu)^2/2 - L mean(nu)).
     """
     if relaxation is None or relaxation.times[-1] <= t_0:
         return np.zeros(len(errors.levels)), np.zeros(len(errors.levels))
@@ -148,7 +161,7 @@ def _drift(relaxation: Relaxation | None, errors: ByLevel, noise: Floats, t_0: f
     last = relaxation.at(-1)
     mean = np.maximum(last.levels + last.mean, _SMALLEST * last.levels)
     others = (errors.spread * mean / last.levels) ** 2 + (noise * mean) ** 2
-    relative = np.maximum(last.spread**2 - others, 0) / mean**2
+    relative = np.maximum(last.spread**2 + own**2 - others, 0) / mean**2
     spread = np.sqrt(np.log1p(relative)) / logs
     return logs * spread**2 / 2 - np.log(mean / last.levels) / logs, spread
 

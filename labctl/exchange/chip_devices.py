@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import hashlib
 import math
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -26,8 +29,10 @@ def chip_device(path: Path, g_max: float | None) -> Device:
     """Of the chip file at `path`. g_max: S, instead of the highest level in it. Raises ExportError."""
     serial, values = _chip_values(path)
     name = serial or path.stem
+    source = f"{path.name}: chip file, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
     try:
-        return _pcm(name, values, g_max) if "drift_exponent" in values else _rram(name, values, g_max)
+        found = _pcm(name, values, g_max) if "drift_exponent" in values else _rram(name, values, g_max)
+        return replace(found, sources=(source,))
     except (LookupError, TypeError, ValueError, ArithmeticError) as problem:
         raise ExportError(
             f"{path.name}: its parameters do not fit each other or are not all there: {problem}"
@@ -101,7 +106,12 @@ def _chip_values(path: Path) -> tuple[str, dict[str, Any]]:
     if not isinstance(header, dict):
         raise ExportError(f"{path.name}: $.chip: expected a table of kind, base and serial")
     values = dict(Base.load(header["base"]).values) if header.get("base") else {}
+    known = set(values)
     for name, table in tables.items():
+        if known and name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ExportError(f"{path.name}: $.{name}: {header['base']} has no such parameter{hint}")
         if not isinstance(table, dict) or "value" not in table:
             raise ExportError(f"{path.name}: $.{name}: expected a table of value, unit and source, as in a chip file")
         values[name] = table["value"]

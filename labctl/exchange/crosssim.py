@@ -12,7 +12,7 @@ import numpy as np
 
 from labctl.errors import ExportError
 from labctl.exchange.devices import ByLevel, Device, Floats, Relaxation, Steps
-from labctl.exchange.modules import heading, identifier, literal, write_text
+from labctl.exchange.modules import heading, identifier, literal, write_files
 
 _SCORES = np.linspace(-3.2, 3.2, 33)
 """Normal scores at which quantiles are kept: from one cell in 1,455 to all but one."""
@@ -87,21 +87,21 @@ def _bilinear(table, row, column):
 '''
 
 
-def export(device: Device, path: Path) -> list[Path]:
+def export(device: Device, path: Path, *, overwrite: bool = False) -> list[Path]:
     """Write the module at `path`, and the lookup tables beside it where steps were measured.
 
-    Raises ExportError where the device tells none of it.
+    Raises ExportError where the device tells none of it, or a file exists already and is not to be overwritten.
     """
-    written = []
+    files = {}
     if device.relaxation is not None or device.programming is not None:
-        written.append(write_text(path, _module(device)))
+        files[path] = _module(device)
     if device.steps is not None:
-        written += _write_lookup(device.steps, path.parent)
-    if not written:
+        files |= _lookup_files(device.steps, path.parent)
+    if not files:
         raise ExportError(
             f"{device.name}: CrossSim needs programming error, change after programming or steps of pulses"
         )
-    return written
+    return write_files(files, overwrite=overwrite)
 
 
 def _module(device: Device) -> str:
@@ -117,7 +117,7 @@ def _module(device: Device) -> str:
         noise="\n".join([literal("NOISE_LEVELS", noise.levels * 1e6), literal("NOISE_SPREAD", noise.spread * 1e6)]),
         name=identifier(device.name, "Chip"),
     )
-    return heading(f"Device of {device.name} for CrossSim 3.", notes) + body
+    return heading(f"Device of {device.name} for CrossSim 3.", device.sources, notes) + body
 
 
 def error_tables(device: Device) -> tuple[Floats, Floats, Floats]:
@@ -155,7 +155,7 @@ def _quantiles(values: Floats) -> Floats:
     return found
 
 
-def _write_lookup(steps: Steps, folder: Path) -> list[Path]:
+def _lookup_files(steps: Steps, folder: Path) -> dict[Path, str]:
     """`dG_increasing.txt` and `dG_decreasing.txt`: a line of text, the conductances in S, the cumulative probabilities,
     and a row for each of these of the changes in S.
     """
@@ -164,7 +164,7 @@ def _write_lookup(steps: Steps, folder: Path) -> list[Path]:
     if not low < high:
         raise ExportError("SET and RESET pulses share no range of conductances: CrossSim's tables need one of both")
     grid = np.linspace(low, high, _BINS)
-    written = []
+    files = {}
     for name, before, change, sign in (
         ("increasing", steps.up_from, steps.up, 1),
         ("decreasing", steps.down_from, steps.down, -1),
@@ -177,8 +177,8 @@ def _write_lookup(steps: Steps, folder: Path) -> list[Path]:
             f"dG {name}: conductances in S; cumulative probability; change in S, a row each, a column a conductance"
         ]
         lines += [",".join(f"{value:.6e}" for value in row) for row in rows]
-        written.append(write_text(folder / f"dG_{name}.txt", "\n".join(lines) + "\n"))
-    return written
+        files[folder / f"dG_{name}.txt"] = "\n".join(lines) + "\n"
+    return files
 
 
 def lookup(before: Floats, change: Floats, grid: Floats) -> Floats:

@@ -54,7 +54,8 @@ class Steps:
 class Device:
     """What is known of one kind of device; None: not measured. g_max: the highest conductance in use, S.
 
-    noise: standard deviation of reads of one cell. notes: what the reader of an export should know.
+    noise: standard deviation of reads of one cell. notes: what the reader of an export should know. sources: the files
+    it was made of, with their fingerprints.
     """
 
     name: str
@@ -64,3 +65,4 @@ class Device:
     noise: ByLevel | None = None
     steps: Steps | None = None
     notes: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()

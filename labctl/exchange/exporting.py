@@ -18,6 +18,8 @@ from labctl.exchange.measured_devices import measured_device
 from labctl.exchange.modules import identifier
 
 Simulator = Literal["aihwkit", "crosssim"]
+_MOST = 1.0
+"""S: beyond, a number was meant to be in another unit."""
 _WRITERS = {"aihwkit": aihwkit.export, "crosssim": crosssim.export}
 
 
@@ -30,15 +32,21 @@ class Exported:
 
 
 def export_device(
-    sources: Sequence[Path], simulator: Simulator, output: Path | None = None, g_max: float | None = None
+    sources: Sequence[Path],
+    simulator: Simulator,
+    output: Path | None = None,
+    g_max: float | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Exported:
     """Write what one chip file (.toml), or runs, tell of a device as a module for `simulator`.
 
-    output: the module; named after the chip where None. g_max: S, instead of the highest found. Raises ExportError.
+    output: the module; named after the chip where None. g_max: S, instead of the highest found. overwrite: files that
+    exist already. Raises ExportError.
     """
     device = read_device(sources, g_max)
     path = output or Path(f"{identifier(device.name, 'chip').lower()}_{simulator}.py")
-    return Exported(tuple(_WRITERS[simulator](device, path)), device.notes)
+    return Exported(tuple(_WRITERS[simulator](device, path, overwrite=overwrite)), device.notes)
 
 
 def read_device(paths: Sequence[Path], g_max: float | None = None) -> Device:
@@ -46,6 +54,8 @@ def read_device(paths: Sequence[Path], g_max: float | None = None) -> Device:
 
     Raises ExportError for what tells nothing a simulator could use.
     """
+    if g_max is not None and not 0 < g_max <= _MOST:
+        raise ExportError(f"{g_max:g} S is no conductance of a memory cell: give it with its unit, as in '40 uS'")
     chips = [path for path in paths if path.suffix.lower() == ".toml"]
     if chips and len(paths) > 1:
         raise ExportError("export one chip file, or runs: not both, as a chip file was made from runs already")

@@ -118,6 +118,9 @@ class Grids:
                 unit = place.unit
             else:
                 raw, unit = self._stored(place)
+                for each in place.at if isinstance(place.at, list) else [place.at]:
+                    if each is not None:
+                        self._source.refuse_text(each)
             unit = unit or ("1" if dimension is Dimension.NUMBER else "")
             if not unit:
                 raise ValueError(f"has no unit: say `unit`, as in {dimension.value!r}")

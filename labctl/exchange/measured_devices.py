@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from labctl.analysis.calibration import faults
 from labctl.analysis.measurements import measurement
+from labctl.analysis.measurements.recording import Recording
 from labctl.errors import ExportError
 from labctl.exchange.devices import ByLevel, Device, Floats, Relaxation, Steps
 from labctl.recording import open_run
@@ -29,17 +32,20 @@ def measured_device(paths: Sequence[Path], g_max: float | None) -> Device:
     """Of the runs at `paths`, one of a kind. g_max: S, instead of the highest found. Raises ExportError."""
     parts: dict[str, list[xr.Dataset]] = {}
     serials: dict[str, None] = {}
+    sources = []
     for path in paths:
-        with open_run(path) as tree:
-            found = measurement(tree).load()
-        parts.setdefault(str(found.attrs["measurement"]), []).append(found)
+        found = _measured(path)
+        kind = str(found.attrs["measurement"])
+        parts.setdefault(kind, []).append(found)
         serials[str(found.attrs["chip_serial"])] = None
+        with path.open("rb") as stream:
+            sources.append(f"{path.name}: {kind}, sha256 {hashlib.file_digest(stream, 'sha256').hexdigest()[:12]}")
     unused = sorted(set(parts) - {"retention", "programming", "read-noise", "pulse-response"})
     notes = tuple(f"a run of {kind} tells a device model nothing" for kind in unused)
     for kind, runs in parts.items():
         if len(runs) > 1 and kind not in unused:
             raise ExportError(f"{len(runs)} runs of {kind}: export one of a kind")
-    device = Device("-".join(serials), g_max or _highest(parts), notes=notes)
+    device = Device("-".join(serials), g_max or _highest(parts), notes=notes, sources=tuple(sources))
     if "retention" in parts:
         device = _with_retention(device, parts["retention"][0])
     if "programming" in parts:
@@ -55,14 +61,40 @@ def measured_device(paths: Sequence[Path], g_max: float | None) -> Device:
     return device
 
 
+def _measured(path: Path) -> xr.Dataset:
+    """The measurement in the run at `path`; of retention the usable cells alone, `unused` of them left out."""
+    with open_run(path) as tree:
+        found = measurement(tree).load()
+        if found.attrs["measurement"] != "retention":
+            return found
+        kept = _usable(found, Recording(tree))
+    return found.isel(cell=kept).assign_attrs(unused=int(np.count_nonzero(~kept)))
+
+
+def _usable(run: xr.Dataset, recording: Recording) -> NDArray[np.bool_]:
+    """(cells,) which cells of a run of retention work, and came into their window where the run tells.
+
+    Cells that never did are no error of programming: a verify finds them, and they would not be used.
+    """
+    target = run["target"].values.astype(np.float64)
+    found = faults.of_states(run["conductance"].values.astype(np.float64), target if _any(target) else None).usable
+    if recording.has_map("outcome"):
+        found &= recording.flagged("outcome", "in_window")[run["cell"].values.astype(np.intp)]
+    return found
+
+
+def _any(values: Floats) -> bool:
+    return bool(np.isfinite(values).any())
+
+
 def _highest(parts: Mapping[str, list[xr.Dataset]]) -> float:
-    """The top of the range of conductances that were programmed, but for one cell in 200."""
-    named = {"retention": "conductance", "programming": "target", "pulse-response": "conductance"}
-    tops = []
-    for kind, variable in named.items():
-        for run in parts.get(kind, ()):
-            values = run[variable].values
-            tops.append(float(np.nanquantile(values[:, 0] if kind == "retention" else values, 0.995)))
+    """The highest target; where there was none, the highest level in use, but for one cell in 200."""
+    targets = [run["target"].values for kind in ("retention", "programming") for run in parts.get(kind, ())]
+    tops = [float(np.nanmax(each)) for each in targets if _any(each)]
+    if not tops:
+        states = [run["conductance"].values[:, 0] for run in parts.get("retention", ())]
+        states += [run["conductance"].values for run in parts.get("pulse-response", ())]
+        tops = [float(np.nanquantile(each, 0.995)) for each in states if _any(each)]
     if not tops and "read-noise" in parts:
         tops = [float(np.nanmax(run["conductance"].values)) for run in parts["read-noise"]]
     return max(tops, default=math.nan)
@@ -72,18 +104,19 @@ def _with_retention(device: Device, run: xr.Dataset) -> Device:
     """Change since programming; and where cells had targets, how far from them they were programmed."""
     table = run["conductance"].values.astype(np.float64)
     programmed, times = table[:, 0], run["time"].values[1:]
-    known = np.isfinite(programmed)
-    groups = _groups(programmed[known])
-    change = (table[:, 1:] - programmed[:, None])[known]
+    groups = _groups(programmed)
+    change = table[:, 1:] - programmed[:, None]
     columns = np.array([all(np.isfinite(change[group, k]).sum() > 1 for group in groups) for k in range(len(times))])
-    levels = np.array([np.median(programmed[known][group]) for group in groups])
+    levels = np.array([np.median(programmed[group]) for group in groups])
     relaxation = Relaxation(levels, times[columns], tuple(change[group][:, columns] for group in groups))
-    device = replace(device, relaxation=relaxation if columns.any() else None)
+    unused = run.attrs["unused"]
+    left_out = (f"{unused} cells of the run of retention left out: faulty, or never in their window",) if unused else ()
+    device = replace(device, relaxation=relaxation if columns.any() else None, notes=(*device.notes, *left_out))
     target = run["target"].values.astype(np.float64)
-    both = np.isfinite(target) & known
-    if both.sum() < _FEWEST:
+    known = np.isfinite(target)
+    if known.sum() < _FEWEST:
         return device
-    return replace(device, programming=_by_level(target[both], programmed[both] - target[both]))
+    return replace(device, programming=_by_level(target[known], (programmed - target)[known]))
 
 
 def _groups(values: Floats) -> list[NDArray[np.intp]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,10 @@ def literal(name: str, values: ArrayLike, digits: int = DIGITS) -> str:
     return f"{name} = {_text(np.asarray(values, np.float64), digits, '')}"
 
 
-def heading(title: str, notes: Iterable[str]) -> str:
-    """The docstring of a module: what it is, what made it, and what it does not hold."""
-    lines = [f'"""{title}', "", f"Written by labctl {__version__}.", *(f"- {note}" for note in notes), '"""']
+def heading(title: str, sources: Iterable[str], notes: Iterable[str]) -> str:
+    """The docstring of a module: what it is, what made it and of which files, and what it does not hold."""
+    lines = [f'"""{title}', "", f"Written by labctl {__version__}."]
+    lines += [*(f"Made of {each}." for each in sources), *(f"- {note}" for note in notes), '"""']
     return "\n".join(lines).replace("\\", "/")
 
 
@@ -34,14 +35,19 @@ def identifier(name: str, fallback: str) -> str:
     return plain if plain and not plain[0].isdigit() else f"{fallback}_{plain}".rstrip("_")
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Raises ExportError where it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as problem:
-        raise ExportError(f"{path}: cannot be written: {problem.strerror or problem}") from None
-    return path
+def write_files(files: Mapping[Path, str], *, overwrite: bool = False) -> list[Path]:
+    """Write all of them, or none where one exists already or has no folder. Raises ExportError."""
+    for path in files:
+        if not path.parent.is_dir():
+            raise ExportError(f"{path}: there is no folder {path.parent}")
+        if path.exists() and not overwrite:
+            raise ExportError(f"{path} exists already: choose another name, or say --force")
+    for path, text in files.items():
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as problem:
+            raise ExportError(f"{path}: cannot be written: {problem.strerror or problem}") from None
+    return list(files)
 
 
 def _text(values: np.ndarray, digits: int, indent: str) -> str:

@@ -12,8 +12,6 @@ from labctl.units import parse_quantity
 
 Floats = NDArray[np.float64]
 
-_TIMES = {"min": 60.0, "h": 3600.0, "d": 86400.0}
-
 
 class Dimension(Enum):
     """What a quantity of a measurement is, and its unit in labctl."""
@@ -39,8 +37,6 @@ def to_si(
         return numbers
     if dimension is Dimension.CONDUCTANCE:
         return _conductance(numbers, unit, read_voltage)
-    if dimension is Dimension.TIME and unit in _TIMES:
-        return numbers * _TIMES[unit]
     if dimension is Dimension.NUMBER:
         raise ValueError(f"a plain number has the unit '1', not {unit!r}")
     return numbers * _factor(unit, dimension)
@@ -87,12 +83,21 @@ def _parsed(unit: str, si: str) -> float | None:
 def numbers_of(values: NDArray[Any]) -> Floats:
     """Numbers as float64. Raises ValueError where they are text or structured."""
     if values.dtype.kind not in "iufb":
-        first = next((str(each) for each in values.ravel() if not _is_number(each)), str(values.dtype))
-        raise ValueError(f"holds {first!r}, which is not a number")
+        place = first_text(values)
+        what = str(values.dtype) if place is None else str(values.ravel()[place])
+        raise ValueError(f"holds {what!r}, which is not a number")
     return np.asarray(values, np.float64)
 
 
-def _is_number(item: object) -> bool:
+def first_text(values: NDArray[Any]) -> int | None:
+    """The flat index of the first of `values` that is no number and not empty; None where there is none."""
+    if values.dtype.kind in "iufb":
+        return None
+    return next((place for place, each in enumerate(values.ravel()) if str(each) and not is_number(each)), None)
+
+
+def is_number(item: object) -> bool:
+    """Whether it is a number, or its text."""
     try:
         float(str(item))
     except ValueError:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from labctl.errors import MappingError
 from labctl.exchange.mapping import File, Format
+from labctl.exchange.quantities import first_text, is_number
 
 Values = NDArray[Any]
 
@@ -28,7 +29,7 @@ class Source:
     """The arrays of one file, by name; `units` where the file says them.
 
     shape: rows and columns of the array of cells, and `cells`, the columns that hold a cell's row and column, where the
-    format itself says so.
+    format itself says so. lines: of a table of text, the line of the file that each row stands in.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Source:
     units: Mapping[str, str] = field(default_factory=dict)
     shape: tuple[int, int] | None = None
     cells: tuple[str, str] | None = None
+    lines: tuple[int, ...] = ()
 
     def get(self, at: str | int) -> Values:
         """The array called `at`, or the column of that number of the only array. Raises MappingError."""
@@ -52,6 +54,17 @@ class Source:
             field_values: Values = held[column]
             return field_values
         raise MappingError(f"{self.name} has no {at!r}; it holds {self._listed()}")
+
+    def refuse_text(self, at: str | int) -> None:
+        """Raises MappingError where a column of a table of text, or one of all (`*`), holds what is no number."""
+        if not self.lines:
+            return
+        names = list(self.arrays) if at == "*" else [list(self.arrays)[at] if isinstance(at, int) else at]
+        for name in names:
+            place = first_text(self.arrays[name])
+            if place is not None:
+                held = str(self.arrays[name][place])
+                raise MappingError(f"column {name!r} holds {held!r} in line {self.lines[place]}, which is not a number")
 
     def _column(self, number: int) -> Values:
         names = list(self.arrays)
@@ -201,7 +214,8 @@ def _read_table(path: Path, file: File) -> Source:
         raise MappingError(f"{path.name}: {'two columns share a name' if rows else 'there is no row below the header'}")
     labels = names or [str(number) for number in range(width)]
     columns = zip(labels, zip(*rows.values(), strict=True), strict=True)
-    return Source(path.name, {name: _numbers(column, file.decimal) for name, column in columns})
+    arrays = {name: _numbers(column, file.decimal) for name, column in columns}
+    return Source(path.name, arrays, lines=tuple(rows))
 
 
 def _split(path: Path, file: File, told: Mapping[int, str]) -> dict[int, list[str]]:
@@ -221,4 +235,10 @@ def _numbers(column: tuple[str, ...], decimal: str) -> Values:
     try:
         return np.array([float(each.replace(decimal, ".")) if each else np.nan for each in texts])
     except ValueError:
-        return np.array(texts)
+        return np.array([_with_point(each, decimal) for each in texts])
+
+
+def _with_point(text: str, decimal: str) -> str:
+    """A number with a decimal point; any other text as it is."""
+    pointed = text.replace(decimal, ".")
+    return pointed if is_number(pointed) else text

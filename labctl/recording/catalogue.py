@@ -6,19 +6,19 @@ import contextlib
 import datetime as dt
 from pathlib import Path
 
-from labctl.errors import RecordingError
+from labctl.errors import NoRunError, RecordingError
 from labctl.recording.reader import RunSummary, read_summary
 
 
 def list_runs(folder: Path) -> list[RunSummary]:
     """The runs in `folder`, oldest first; other HDF5 files, and files that are no whole run, are passed over.
 
-    Raises RecordingError where there is no such folder.
+    Raises NoRunError where there is no such folder.
     """
     if not folder.exists():
-        raise RecordingError(f"there is no folder {folder}")
+        raise NoRunError(f"there is no folder {folder}")
     if not folder.is_dir():
-        raise RecordingError(f"{folder} is a file, not a folder of runs")
+        raise NoRunError(f"{folder} is a file, not a folder of runs")
     runs = []
     for path in folder.glob("*.h5"):
         with contextlib.suppress(RecordingError):

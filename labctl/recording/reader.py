@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import msgspec
 
-from labctl.errors import RecordingError
+from labctl.errors import NoRunError, RecordingError
 from labctl.recording import layout, names
 from labctl.recording.layout import Commit, Outcome
 from labctl.recording.superblock import Superblock, plainly, read_superblock, refuse_missing_rows
@@ -106,9 +106,9 @@ def opened(path: Path) -> Iterator[tuple[h5py.File, Commit]]:
     try:
         file = _open(path, live=live)
     except FileNotFoundError:
-        raise RecordingError(f"there is no file {path}") from None
+        raise NoRunError(f"there is no file {path}") from None
     except OSError as error:
-        raise RecordingError(f"{path} is not a run file: {error}") from error
+        raise NoRunError(f"{path} is not a run file: {error}") from error
     with file:
         with whole(path):
             _check_kind(file, path)
@@ -168,7 +168,7 @@ def _refuse_cut(path: Path, block: Superblock) -> None:
 def _check_kind(file: h5py.File, path: Path) -> None:
     """That it is a run of a labctl no newer than this, with every part readers count on."""
     if file.attrs.get("format") != layout.FORMAT:
-        raise RecordingError(f"{path} is not a run file of labctl")
+        raise NoRunError(f"{path} is not a run file of labctl")
     if file.attrs["format_version"] > layout.FORMAT_VERSION:
         raise RecordingError(f"{path} was written by a newer labctl; update this one")
     for name in ("protocol", "title", "started", "rows", "cols"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +36,9 @@ _FITS: dict[str, Callable[[xr.Dataset, Base], Fit]] = {
 }
 """In this order, as read noise is taken out of what comes after it."""
 
+_OTHER_KINDS = {"PCM"}
+"""Words for cells that are simulated, but by another model than the one that is fitted."""
+
 
 def calibrate(paths: Sequence[str | Path], base: str = "rram_40nm", serial: str | None = None) -> ChipFile:
     """The chip that the runs at `paths` were measured on, as far as they tell; `base` gives the rest.
@@ -50,50 +53,74 @@ def calibrate(paths: Sequence[str | Path], base: str = "rram_40nm", serial: str 
     kind = _kind(runs, given)
     parameters, notes = _fit(runs, given)
     if not parameters:
-        raise RecordingError(f"nothing could be fitted: {'; '.join(notes)}")
+        raise RecordingError(_nothing(runs, notes))
     chips = sorted({str(run.dataset.attrs.get("chip_serial", "")) for run in runs} - {""})
     chosen = serial or f"{'+'.join(chips)[:40] or 'chip'}-twin"
     return ChipFile(kind, base, chosen, parameters, _heading(runs, chips, base, len(parameters)), notes)
 
 
+def _nothing(runs: Sequence[MeasuredRun], notes: Sequence[str]) -> str:
+    """Why nothing could be fitted."""
+    if any(run.kind in _FITS for run in runs):
+        return f"nothing could be fitted: {'; '.join(notes)}"
+    kinds = " and ".join(sorted({run.kind for run in runs}))
+    return f"nothing is fitted from runs of {kinds}; name one of {', '.join(_FITS)}"
+
+
 def _kind(runs: Sequence[MeasuredRun], base: Base) -> str:
-    """Of cells: the base's. Raises UsageError where a run, or the base, is of cells that nothing is fitted for."""
+    """Of cells: the base's, whatever a run calls its own. Raises UsageError where a run, or the base, is of cells that
+    are simulated by a model that nothing is fitted for."""
     if "RRAM" not in base.kind.split():
         raise UsageError(f"--base {base.name}: describes {base.kind!r}; calibration fits sets of RRAM cells")
     for run in runs:
         cell = str(run.dataset.attrs.get("cell", ""))
-        if cell and "RRAM" not in cell.upper().split():
+        if _OTHER_KINDS & set(cell.upper().split()):
             raise UsageError(f"{run.path.name}: its cells are {cell!r}; calibration fits RRAM cells")
     return base.kind
 
 
 def _fit(runs: Sequence[MeasuredRun], base: Base) -> tuple[dict[str, Parameter], list[str]]:
     """Parameters of every kind of run there is, those of a kind pooled; empty where no fit succeeded."""
-    scaled = scaling.fit([run.dataset for run in runs], base)
-    found, notes = dict(scaled.parameters), list(scaled.notes)
-    base = replace(base.with_fit(scaled), measured=frozenset())
-    for kind, fit in _FITS.items():
+    datasets: dict[str, xr.Dataset] = {}
+    notes: list[str] = []
+    for kind in _FITS:
         same = [run for run in runs if run.kind == kind]
-        if not same:
-            continue
-        dataset, further = pooled(same)
-        notes += further
+        if same:
+            datasets[kind], further = pooled(same)
+            notes += further
+    found, further = _fit_scaled(datasets, base, frozenset(datasets))
+    notes += further
+    unused = [run for run in runs if run.kind not in _FITS]
+    notes += [f"{run.kind}: {run.path.name} not used: nothing is fitted from it" for run in unused]
+    missing = [name for name in _FITS if name not in datasets]
+    if found and missing:
+        notes.append(f"not measured, so as in {base.name}: what runs of {', '.join(missing)} would tell")
+    return found, notes
+
+
+def _fit_scaled(
+    datasets: Mapping[str, xr.Dataset], base: Base, scaling_from: frozenset[str]
+) -> tuple[dict[str, Parameter], list[str]]:
+    """The fits in their order, on the base scaled as the kinds `scaling_from` need it.
+
+    Only runs that something is fitted from may scale it: where one of them fails, all is done again without it.
+    """
+    scaled = scaling.fit([each for kind, each in datasets.items() if kind in scaling_from], base)
+    found, notes = dict(scaled.parameters), list(scaled.notes)
+    current = replace(base.with_fit(scaled), measured=frozenset())
+    failed = set()
+    for kind, dataset in datasets.items():
         try:
-            fitted = fit(dataset, base)
+            fitted = _FITS[kind](dataset, current)
         except RecordingError as problem:
             notes.append(f"not fitted: {problem}")
+            failed.add(kind)
             continue
         found |= fitted.parameters
         notes += fitted.notes
-        base = base.with_fit(fitted)
-    notes += [
-        f"{run.kind}: {run.path.name} not used: nothing is fitted from this kind of run"
-        for run in runs
-        if run.kind not in _FITS
-    ]
-    missing = [name for name in _FITS if not any(run.kind == name for run in runs)]
-    if missing:
-        notes.append(f"not measured, so as in {base.name}: what runs of {', '.join(missing)} would tell")
+        current = current.with_fit(fitted)
+    if scaled.parameters and failed & scaling_from:
+        return _fit_scaled(datasets, base, scaling_from - failed)
     return (found if found.keys() - scaled.parameters.keys() else {}), notes
 
 

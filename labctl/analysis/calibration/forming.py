@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.analysis.calibration import faults
-from labctl.analysis.calibration.faults import Fault
 from labctl.analysis.calibration.parameters import (
     Base,
     Fit,
@@ -38,9 +37,10 @@ _BINS = 8  # a standard deviation, of the logarithm of conductance
 
 
 def fit(dataset: xr.Dataset, base: Base) -> Fit:
-    """`breakdown_*`, `unformable_fraction`, `stuck_*_fraction`, `compliance_*` and `thin_*` of a forming measurement.
+    """`breakdown_*`, `unformable_fraction`, `compliance_*` and `thin_*` of a forming measurement.
 
-    Raises RecordingError where fewer than 30 cells formed.
+    `stuck_*_fraction` are not told by one: a shorted cell is never tried, and most cells stuck low count as never
+    formed. Raises RecordingError where fewer than 30 cells formed.
     """
     voltage = dataset["forming_voltage"].values.astype(np.float64)
     conductance = dataset["conductance"].values.astype(np.float64)
@@ -52,10 +52,8 @@ def fit(dataset: xr.Dataset, base: Base) -> Fit:
     used = found.usable
     parameters, notes = _breakdown(Intervals.of_ramp(voltage), base)
     compliance, further = _compliance(conductance[used], gate[used], base)
-    total = len(voltage)
-    for name, fault in (("stuck_low_fraction", Fault.STUCK_LOW), ("stuck_high_fraction", Fault.STUCK_HIGH)):
-        parameters[name] = share(found.count(fault), total, f"{found.count(fault)} of {total} cells")
-    return Fit(parameters | compliance, (found.note("forming"), *notes, *further))
+    stuck = f"forming: tells no stuck cell from others: stuck_low_fraction and stuck_high_fraction are {base.name}'s"
+    return Fit(parameters | compliance, (found.note("forming"), *notes, stuck, *further))
 
 
 def _breakdown(cells: Intervals, base: Base) -> tuple[dict[str, Parameter], list[str]]:

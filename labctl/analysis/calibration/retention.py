@@ -20,7 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.analysis.calibration import faults
-from labctl.analysis.calibration.parameters import Base, Fit, Floats, Parameter, bootstrap_half, robust_spread, scalar
+from labctl.analysis.calibration.parameters import (
+    Base,
+    Fit,
+    Floats,
+    Parameter,
+    between,
+    bootstrap_half,
+    robust_spread,
+    scalar,
+)
 from labctl.analysis.calibration.persistent_noise import is_measured, relative_variance, scaled_noise
 from labctl.analysis.calibration.quantile_functions import (
     PROBABILITIES,
@@ -186,7 +195,8 @@ def _parameters(changes: Changes, temperature: float, volatile: bool) -> dict[st
     }
     if volatile:
         spread = bootstrap_half(np.array([each.volatility for each in rounds]))
-        found["relaxation_volatility"] = scalar(fitted.volatility, "1", source, cells, float(spread))
+        ends = max(fitted.volatility - float(spread), 0.0), min(fitted.volatility + float(spread), 1.0)
+        found["relaxation_volatility"] = between(fitted.volatility, ends, "1", source, cells)
     if math.isfinite(temperature):
         found["relaxation_temperature"] = scalar(temperature, "K", "temperature of the retention run", cells)
     return found

@@ -18,8 +18,8 @@ from labctl.recording.reader import open_run
 if TYPE_CHECKING:
     import xarray as xr
 
+_MOST = 0.5
 _SAME_TIME = 0.05  # of two schedules, that count as one
-_JOINED_WITHOUT = ("step-size",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def load(path: Path) -> MeasuredRun:
             dataset = measurement(tree).load()
         except LabctlError as problem:
             raise RecordingError(f"{path.name}: {problem}") from None
-        dataset.attrs |= _pulses(tree)
+        dataset.attrs |= _pulses(tree) | {"forms_cells": _forms(tree, dataset)}
         settings = _settings(tree)
     finally:
         tree.close()
@@ -55,7 +55,7 @@ def pooled(runs: Sequence[MeasuredRun]) -> tuple[xr.Dataset, list[str]]:
     """The cells of runs of one kind as one measurement, and notes on what does not go together.
 
     Runs whose other coordinates (times, voltages, cycles) differ cannot share a fit: those of the schedule with the
-    most cells are used.
+    most cells are used. What all cells of a run share is the first run's.
     """
     import xarray as xr
 
@@ -77,13 +77,25 @@ def pooled(runs: Sequence[MeasuredRun]) -> tuple[xr.Dataset, list[str]]:
         each.dataset.assign_coords({name: first[name] for name in each.dataset.dims if name not in ("cell",)})
         for each in chosen[1:]
     ]
-    together = xr.concat([first, *others], dim="cell", combine_attrs="override") if others else first
+    if not others:
+        return first, notes
+    together = xr.concat(
+        [first, *others],
+        dim="cell",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        join="override",
+        combine_attrs="override",
+    )
     return together, notes
 
 
 def _alike(first: xr.Dataset, second: xr.Dataset) -> bool:
     """Whether the cells of two measurements can stand in one table."""
     if first.sizes.keys() != second.sizes.keys() or "cell" not in first.sizes:
+        return False
+    if first.data_vars.keys() != second.data_vars.keys():
         return False
     for name in first.dims:
         if name == "cell":
@@ -93,8 +105,17 @@ def _alike(first: xr.Dataset, second: xr.Dataset) -> bool:
             return False
         if one.dtype.kind in "fiu" and not np.allclose(one, other, rtol=_SAME_TIME):
             return False
+    shared = [name for name, values in first.data_vars.items() if "cell" not in values.dims]
+    if not all(_paced(first[name].values, second[name].values) for name in shared):
+        return False
     names = ("amplitude_set", "amplitude_reset", "width", "gate_set", "gate_reset")
     return all(_equal(first.attrs.get(name), second.attrs.get(name)) for name in names)
+
+
+def _paced(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two schedules of as many times are one, to 5 % of a time or of the usual interval."""
+    interval = float(np.median(np.abs(np.diff(one)))) if one.size > 1 else 0.0
+    return bool(np.allclose(one, other, rtol=_SAME_TIME, atol=_SAME_TIME * interval))
 
 
 def _equal(one: Any, other: Any) -> bool:
@@ -122,6 +143,23 @@ def _pulses(tree: xr.DataTree) -> dict[str, float]:
         found |= _constant(f"pulse_width_{name}", operations["width"].values[rows])
         found |= _constant(f"pulse_amplitude_{name}", amplitude[first[first < len(amplitude)]])
     return found
+
+
+def _forms(tree: xr.DataTree, dataset: xr.Dataset) -> bool:
+    """Whether the run formed the cells it measured, most of them: cells that never form are tried again and again."""
+    operations = tree["operations"].to_dataset()
+    kind = operations["kind"]
+    meanings = str(kind.attrs.get("flag_meanings", "")).split()
+    codes = np.atleast_1d(kind.attrs.get("flag_values", []))
+    if "form" not in meanings or "cell" not in dataset.coords:
+        return False
+    forming = np.flatnonzero(kind.values == codes[meanings.index("form")])
+    first, count = (operations[name].values[forming].astype(np.int64) for name in ("first_event", "events"))
+    cells = tree["events"].to_dataset()["cell"].values
+    pulsed = np.zeros(0, cells.dtype)
+    for start, length in zip(first, count, strict=True):
+        pulsed = np.union1d(pulsed, cells[start : start + length])
+    return bool(np.isin(dataset["cell"].values, pulsed).mean() > _MOST)
 
 
 def _constant(name: str, values: np.ndarray) -> dict[str, float]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from labctl.analysis.calibration import faults
 from labctl.analysis.calibration.parameters import Base, Fit, Floats, Parameter
 
 if TYPE_CHECKING:
@@ -41,14 +42,19 @@ _ONLY_DOWN = {"pristine_conductance": "S"}
 """A pristine cell of larger filaments does not conduct better."""
 
 
-def highest_level(datasets: Iterable[xr.Dataset]) -> float:
-    """The conductance S that cells have to reach, the highest over runs; NaN without any.
+def needed(datasets: Iterable[xr.Dataset], base: Base) -> tuple[float, float]:
+    """The conductance S that cells have to reach and what the base reaches there, of the run that asks for most.
 
-    Of programmed cells nearly the highest (99 %), of cells that were switched the middle of the higher state.
+    Of programmed cells nearly the highest (99 %), of cells that were switched the middle of the higher state, at the
+    gate of their SET pulses. NaN without any.
     """
-    found = [(_levels(each), each.attrs["measurement"] in _SWITCHED) for each in datasets]
-    tops = [float(np.quantile(levels, 0.75 if switched else 0.99)) for levels, switched in found if len(levels)]
-    return max(tops, default=math.nan)
+    found: list[tuple[float, float]] = []
+    for dataset in datasets:
+        levels, switched = _levels(dataset), dataset.attrs["measurement"] in _SWITCHED
+        if len(levels):
+            gate = float(dataset.attrs.get("pulse_gate_set", WRITE_GATE)) if switched else WRITE_GATE
+            found.append((float(np.quantile(levels, 0.75 if switched else 0.99)), reach(base, gate)))
+    return max(found, key=lambda each: each[0] / max(each[1], 1e-30), default=(math.nan, math.nan))
 
 
 def lowest_level(datasets: Iterable[xr.Dataset]) -> float:
@@ -58,12 +64,14 @@ def lowest_level(datasets: Iterable[xr.Dataset]) -> float:
 
 
 def _levels(dataset: xr.Dataset) -> Floats:
-    """Conductances that cells were brought to, S."""
+    """Conductances that cells were brought to, S: of programmed cells without a fault their targets where known, as a
+    cell that was driven beyond its own says nothing of what the technology is written to."""
     kind = dataset.attrs["measurement"]
     if kind == "retention":
-        values = dataset["conductance"].transpose("cell", "time").values[:, 0]
-    elif kind in ("programming", "step-size"):
-        values = dataset["reached"].values[dataset["success"].values.astype(bool)]
+        states = dataset["conductance"].transpose("cell", "time").values.astype(np.float64)
+        target = dataset["target"].values.astype(np.float64) if "target" in dataset else np.full(len(states), np.nan)
+        usable = faults.of_states(states, target).usable
+        values = np.where(np.isfinite(target), target, states[:, 0])[usable]
     elif kind in _SWITCHED:
         values = dataset["conductance"].values.ravel()
     else:
@@ -72,17 +80,17 @@ def _levels(dataset: xr.Dataset) -> Floats:
     return known
 
 
-def reach(base: Base) -> float:
-    """The conductance that a SET pulse of the usual gate leaves, S."""
+def reach(base: Base, gate: float = WRITE_GATE) -> float:
+    """The conductance that a SET pulse with that `gate` V, the usual one, leaves, S."""
     threshold = base.number("gate_threshold")
-    drive = (WRITE_GATE - threshold) / (base.number("gate_reference") - threshold)
+    drive = max(gate - threshold, 0.0) / (base.number("gate_reference") - threshold)
     most = base.number("compliance_conductance") * math.pow(drive, base.number("gate_exponent"))
     return min(most, base.number("compliance_limit"))
 
 
 def fit(datasets: list[xr.Dataset], base: Base) -> Fit:
     """The base's conductances as `datasets` need them; nothing where the base's own will do."""
-    highest, top = highest_level(datasets), reach(base)
+    highest, top = needed(datasets, base)
     if not math.isfinite(highest) or top <= 0 or _SMALL * top <= highest <= _REACHED * top:
         return Fit()
     factor = float(f"{highest * _FULL / top:.3g}")

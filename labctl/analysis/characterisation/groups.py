@@ -1,4 +1,4 @@
-"""Which cells belong together: by target, where targets are few, else by the nearest quarter of full scale."""
+"""Which cells belong together: by target, where targets are few, else in four groups of neighbouring targets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MOST_TARGETS = 8
-_QUARTERS = 4
+_GROUPS = 4
+_CONTINUUM = 64  # targets; of more, cells are shared out evenly instead of targets
 _DIGITS = 4  # significant, of targets that are to count as one
 
 
@@ -18,20 +19,28 @@ def full_scale(target: NDArray[np.floating], programmed: NDArray[np.floating]) -
     return float(np.quantile(known, 0.99)) if len(known) else float("nan")
 
 
-def by_level(level: NDArray[np.floating], scale: float | None = None) -> list[tuple[float, NDArray[np.intp]]]:
+def by_level(level: NDArray[np.floating]) -> list[tuple[float, NDArray[np.intp]]]:
     """Cells (flat places in `level`, S) by level, increasing; those of no finite level are left out.
 
-    scale: full scale, S; the highest level where None.
+    Up to 8 targets are levels themselves. More are shared out in order to up to 4 groups with as many targets each,
+    a group's level being the mean of its targets; more than 64 to groups with as many cells each, the level being the
+    mean over cells. Cells of one target stay together.
     """
     places = np.flatnonzero(np.isfinite(level))
     if not len(places):
         return []
-    known = level[places].astype(np.float64)
-    rounded = _rounded(known)
-    if len(np.unique(rounded)) > _MOST_TARGETS:
-        top = known.max() if scale is None else scale
-        rounded = np.clip(np.rint(known / top * _QUARTERS), 0, _QUARTERS) * top / _QUARTERS
-    return [(float(each), places[rounded == each]) for each in np.unique(rounded)]
+    targets, which, cells = np.unique(
+        _rounded(level[places].astype(np.float64)), return_inverse=True, return_counts=True
+    )
+    if len(targets) <= _MOST_TARGETS:
+        return [(float(each), places[which == number]) for number, each in enumerate(targets)]
+    weight = cells if len(targets) > _CONTINUUM else np.ones_like(cells)
+    middle, total = 2 * np.cumsum(weight) - weight, int(weight.sum())  # twice as far as half of each target
+    group = middle * _GROUPS // (2 * total)
+    return [
+        (float(np.average(targets[group == each], weights=weight[group == each])), places[group[which] == each])
+        for each in np.unique(group)
+    ]
 
 
 def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:

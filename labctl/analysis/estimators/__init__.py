@@ -1,7 +1,7 @@
 """Estimators of what samples say of a population, each with its interval; no units, no files."""
 
 from labctl.analysis.estimators.correlation import correlation, lag1_correlation
-from labctl.analysis.estimators.estimate import CONFIDENCE, Estimate, bootstrap
+from labctl.analysis.estimators.estimate import CONFIDENCE, Estimate, bootstrap, jackknife
 from labctl.analysis.estimators.fractions import fraction, tail_fraction
 from labctl.analysis.estimators.location import mean, median, quantile, standard_deviation
 from labctl.analysis.estimators.missing import known_mean, known_median
@@ -22,6 +22,7 @@ __all__ = [
     "correlation",
     "find_telegraph",
     "fraction",
+    "jackknife",
     "known_mean",
     "known_median",
     "ks_distance",

@@ -1,4 +1,4 @@
-"""A number estimated from a sample, with its confidence interval; and the bootstrap for those without a formula."""
+"""A number estimated from a sample, with its confidence interval; bootstrap and jackknife where there is no formula."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 Floats = NDArray[np.float64]
 CONFIDENCE = 0.95
@@ -57,3 +58,32 @@ def bootstrap(
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(drawn, [tail, 1 - tail])
     return Estimate(float(statistic(rows)), float(low), float(high), n)
+
+
+def jackknife(
+    statistic: Callable[[Floats], Floats],
+    sums: ArrayLike,
+    *,
+    positive: bool = False,
+    confidence: float = CONFIDENCE,
+) -> Estimate:
+    """A function of sums over independent units, each of samples that need not be independent of one another.
+
+    sums: (n, k), what each unit adds. statistic: (m, k) sums to (m,) values. Each unit is left out in turn, and the
+    interval is Student's with n - 1 degrees of freedom; of a logarithm where `positive`. Of one unit there is none.
+    Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 11.
+    """
+    rows = np.asarray(sums, np.float64)
+    n = len(rows)
+    if n < 1:
+        return nothing(n)
+    total = rows.sum(axis=0, keepdims=True)
+    value = float(statistic(total)[0])
+    if n < 2 or (positive and value <= 0):
+        return Estimate(value, np.nan, np.nan, n)
+    left = statistic(total - rows)
+    left = np.log(np.maximum(left, np.finfo(float).tiny)) if positive else left
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * float(np.sqrt((n - 1) * np.var(left)))
+    if positive:
+        return Estimate(value, float(value * np.exp(-half)), float(value * np.exp(half)), n)
+    return Estimate(value, value - half, value + half, n)

@@ -9,8 +9,8 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 
 from labctl.analysis import estimators
-from labctl.analysis.characterisation.arrays import DEFECTS, classes
-from labctl.analysis.figures.panels import BLUE, MICRO, RED, histogram, note, show_map
+from labctl.analysis.characterisation.arrays import DEFECTS, PRISTINE_BELOW, classes
+from labctl.analysis.figures.panels import BLUE, MICRO, RED, aspect_of, histogram, note, show_map
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,10 +38,10 @@ def draw(measured: xr.Dataset) -> Figure:
         top = float(np.nanquantile(spread, 0.99))
         show_map(axes[0, 2], spread, "sd between repeats (µS)", vmin=0, vmax=top, extent=extent)
     else:
+        axes[0, 2].set_axis_off()
         note(axes[0, 2], "read once: no spread between repeats")
-    middle, width = estimators.median(known), estimators.robust_spread(known)
-    told = f"{known.size:,} cells: median {middle.value:.4g}, robust spread {width.value:.3g} µS"
-    histogram(axes[1, 0], conductance.ravel(), "conductance (µS)", told)
+    histogram(axes[1, 0], conductance.ravel(), "conductance (µS)", _told(known))
+    axes[1, 0].title.set_fontsize(10)
     for axis, values, name, first in (
         (axes[1, 1], conductance, "row", rows[0]),
         (axes[1, 2], conductance.T, "column", cols[0]),
@@ -50,10 +50,22 @@ def draw(measured: xr.Dataset) -> Figure:
     return figure
 
 
+def _told(known: np.ndarray) -> str:
+    """What the table says too: of formed cells."""
+    formed = known[known >= PRISTINE_BELOW * MICRO]
+    if not formed.size:
+        return f"{known.size:,} cells, none formed"
+    middle, width = estimators.median(formed).value, estimators.robust_spread(formed).value
+    of = f"{formed.size:,} of {known.size:,} cells are formed"
+    return f"{of}:\ntheir median {middle:.4g}, robust spread {width:.3g} µS"
+
+
 def _defects(axis: Axes, kind: np.ndarray, extent: tuple[float, float, float, float]) -> None:
     norm = BoundaryNorm(np.arange(len(DEFECTS) + 1) - 0.5, len(DEFECTS))
     shown = np.ma.masked_less(kind, 0)
-    axis.imshow(shown, interpolation="nearest", aspect="auto", cmap=ListedColormap(_COLOURS), norm=norm, extent=extent)
+    axis.imshow(
+        shown, interpolation="nearest", aspect=aspect_of(kind), cmap=ListedColormap(_COLOURS), norm=norm, extent=extent
+    )
     for code, (name, colour) in enumerate(zip(DEFECTS, _COLOURS, strict=True)):
         count = int(np.count_nonzero(kind == code))
         axis.plot([], [], "s", color=colour, markeredgecolor="#666666", label=f"{name}: {count:,}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,6 +18,10 @@ BLUE, RED, GREEN, GREY = "#4c72b0", "#d1495b", "#4c9f70", "#666666"
 LEVEL_COLOURS = "viridis"
 """The colour map of what is ordered: levels, times."""
 
+_BINS = 60
+_MOST_STRETCHED = 4  # rows a column, or columns a row, beyond which cells are not drawn as squares
+_ROUNDED = 1e-6  # of the range: as far apart as rounding alone puts equal values
+_OFF_GRID = 0.2  # of a step
 _ENOUGH = 2000  # points of a line
 
 
@@ -28,9 +32,14 @@ def group(tree: xr.DataTree, name: str) -> xr.Dataset:
 
 def show_map(axis: Axes, values: np.ndarray, title: str, **colours: Any) -> None:
     """`values` (rows, cols) as a picture of the array with its colour scale."""
-    image = axis.imshow(values, interpolation="nearest", aspect="auto", **{"cmap": "viridis", **colours})
+    image = axis.imshow(values, interpolation="nearest", aspect=aspect_of(values), **{"cmap": "viridis", **colours})
     axis.figure.colorbar(image, ax=axis, shrink=0.85)
     axis.set(title=title, xlabel="column", ylabel="row")
+
+
+def aspect_of(values: np.ndarray) -> Literal["equal", "auto"]:
+    """Cells of a (rows, cols) map are squares, unless it were a strip then."""
+    return "equal" if max(values.shape) <= _MOST_STRETCHED * min(values.shape) else "auto"
 
 
 def histogram(axis: Axes, values: np.ndarray, label: str, title: str) -> None:
@@ -39,8 +48,31 @@ def histogram(axis: Axes, values: np.ndarray, label: str, title: str) -> None:
     if values.size:
         low, high = np.quantile(values, [0.001, 0.999])
         pad = (high - low) * 0.05 or 0.5
-        axis.hist(values, bins=60, range=(low - pad, high + pad), color=BLUE)
+        axis.hist(values, bins=edges_between(values, float(low - pad), float(high + pad), _BINS), color=BLUE)
     axis.set(xlabel=label, ylabel="cells", title=title)
+
+
+def edges_between(values: np.ndarray, low: float, high: float, bins: int) -> list[float]:
+    """Edges of about so many bins from `low` to `high`. Readings come in steps of the converter: there, bins are whole
+    numbers of steps wide, since others hold now one step more and now one less, which looks like gaps."""
+    step = _step_of(values[(values >= low) & (values <= high)].astype(np.float64))
+    if not step:
+        return [float(each) for each in np.linspace(low, high, bins + 1)]
+    width = step * np.ceil((high - low) / bins / step)
+    first = values[values >= low].min() - step / 2
+    first -= width * np.ceil((first - low) / width)
+    return [float(each) for each in np.arange(first, high + width, width)]
+
+
+def _step_of(values: np.ndarray) -> float:
+    """The step that all differences of `values` are whole numbers of; 0 where there is none."""
+    gaps = np.diff(np.unique(values))
+    gaps = gaps[gaps > _ROUNDED * gaps.sum()]
+    if not gaps.size:
+        return 0.0
+    counts = np.rint(gaps / gaps.min())
+    on_grid = np.abs(gaps / gaps.min() - counts).max() < _OFF_GRID
+    return float(gaps.sum() / counts.sum()) if on_grid else 0.0
 
 
 def band(axis: Axes, x: ArrayLike, values: np.ndarray, colour: Any, label: str) -> None:

@@ -9,7 +9,7 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from labctl.analysis.figures.panels import MICRO, group, histogram, show_map
+from labctl.analysis.figures.panels import MICRO, aspect_of, group, histogram, show_map
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -83,7 +83,7 @@ def _outcomes(axis: Axes, outcome: xr.DataArray) -> None:
     axis.imshow(
         place[outcome.values.astype(int)],
         interpolation="nearest",
-        aspect="auto",
+        aspect=aspect_of(outcome.values),
         cmap=ListedColormap(colours),
         norm=BoundaryNorm(edges, len(codes)),
     )
@@ -94,7 +94,7 @@ def _outcomes(axis: Axes, outcome: xr.DataArray) -> None:
             axis.plot(
                 [], [], "s", color=colour, markeredgecolor="#666666", label=f"{name.replace('_', ' ')}: {count:,}"
             )
-    axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(0.0, -0.12), ncol=2, frameon=False)
+    axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(0.0, -0.2), ncol=2, frameon=False)
 
 
 def _levels(axis: Axes, target: np.ndarray, reached: np.ndarray) -> None:
@@ -118,14 +118,10 @@ def _levels(axis: Axes, target: np.ndarray, reached: np.ndarray) -> None:
 
 
 def _errors(axis: Axes, error: np.ndarray) -> None:
-    title = "error of cells in window"
-    histogram(axis, error.ravel(), "reached − target (µS)", title)
+    histogram(axis, error.ravel(), "reached − target (µS)", "error of cells in window")
     if error.size:
-        axis.annotate(
-            f"RMS {np.sqrt(np.mean(np.square(error))):.3f} µS\nmean {np.mean(error):+.3f} µS",
-            (0.03, 0.86),
-            xycoords="axes fraction",
-        )
+        told = f"RMS {np.sqrt(np.mean(np.square(error))):.3f} µS, mean {np.mean(error):+.3f} µS"
+        axis.set_title(f"error of cells in window\n{told}", fontsize=10)
 
 
 def _convergence(axis: Axes, steps: xr.Dataset) -> None:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from labctl.analysis.characterisation.pulse_response import changes_of, levels
 from labctl.analysis.estimators import known_median
-from labctl.analysis.figures.panels import BLUE, GREY, MICRO, RED, band
+from labctl.analysis.figures.panels import BLUE, GREY, MICRO, RED, band, edges_between
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _DIRECTIONS = (("set", BLUE), ("reset", RED))
 _POINTS = 4000
+_BINS = 40
 
 
 def draw(measured: xr.Dataset) -> Figure:
@@ -78,8 +80,9 @@ def _distributions(axis: Axes, measured: xr.Dataset) -> None:
     everything = np.concatenate(list(changes.values()))
     if everything.size:
         low, high = np.quantile(everything, [0.002, 0.998])
+        edges = edges_between(everything, float(low), float(high), _BINS)
         for direction, colour in _DIRECTIONS:
-            axis.hist(changes[direction], bins=40, range=(low, high), color=colour, alpha=0.6, label=direction.upper())
+            axis.hist(changes[direction], bins=edges, color=colour, alpha=0.6, label=direction.upper())
         axis.set_yscale("log")
         axis.legend(frameon=False)
     axis.axvline(0, color="black", linewidth=0.6)
@@ -99,4 +102,6 @@ def _trains(axis: Axes, measured: xr.Dataset) -> None:
     start = known_median(conductance[:, :, 0, 0], axis=0)
     axis.plot(train, start, "o--", color=GREY, label="before SET", markerfacecolor="none")
     axis.legend(frameon=False)
+    axis.set_xlim(int(train[0]) - 0.5, int(train[-1]) + 0.5)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axis.set(xlabel="train", ylabel="conductance (µS), median of cells", title="ends of the trains")

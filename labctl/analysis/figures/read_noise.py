@@ -35,8 +35,8 @@ def draw(measured: xr.Dataset) -> Figure:
     _allan(axes[1, 0], values, rate)
     _amounts(axes[1, 1], values, rate)
     share = estimators.fraction(int(jumping.found.sum()), len(values))
-    text = f"{share.value:.0%} of cells jump between two levels\n95 %: {share.low:.0%} to {share.high:.0%}"
-    note(axes[1, 1], text, (0.03, 0.9))
+    text = f"{share.value:.0%} of cells jump between two levels (95 %: {share.low:.0%} to {share.high:.0%})"
+    axes[1, 1].set_title(f"how much, by cell; {text}", fontsize=10)
     return figure
 
 
@@ -51,12 +51,17 @@ def _traces(axis: Axes, values: np.ndarray, rate: float, jumping: np.ndarray) ->
         low, high = np.quantile(trace, [0.002, 0.998])
         shown = strip * _PITCH + np.clip((trace - low) / ((high - low) or 1.0), -0.1, 1.1)
         axis.plot(np.arange(len(trace)) * every / rate, shown, color=RED if jumping[cell] else BLUE, linewidth=0.5)
-        label = f"{np.median(values[cell]) * 1e6:.3g} µS: strip of {(high - low) * 100:.2g} %"
+        label = f"{np.median(values[cell]) * 1e6:.3g} µS: strip of {_percent(high - low)}"
         axis.annotate(label, (0, (strip + 1) * _PITCH), fontsize=8, va="top")
     axis.set_yticks([])
     axis.set_ylim(top=_PITCH * len(chosen) + 0.2)
     title = f"{len(chosen)} of {len(values):,} cells; red: jumps between levels"
     axis.set(xlabel="time (s)", ylabel="conductance, strip by strip", title=title)
+
+
+def _percent(share: float) -> str:
+    """With two digits at least, and no exponent."""
+    return f"{share * 100:.0f} %" if share >= 0.1 else f"{share * 100:.2g} %"
 
 
 def _spectrum(axis: Axes, values: np.ndarray, rate: float) -> None:
@@ -96,6 +101,4 @@ def _amounts(axis: Axes, values: np.ndarray, rate: float) -> None:
         cumulative(axis, relative_sd(values, length) * 100, colour, f"within {length / rate:.3g} s")
     axis.set(xscale="log", ylim=(0, 1))
     axis.legend(frameon=False, loc="lower right")
-    axis.set(
-        xlabel="standard deviation (% of the mean)", ylabel="share of cells at or below", title="how much, by cell"
-    )
+    axis.set(xlabel="standard deviation (% of the mean)", ylabel="share of cells at or below")

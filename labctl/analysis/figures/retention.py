@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from labctl.analysis import estimators
-from labctl.analysis.characterisation.groups import by_level, full_scale
 from labctl.analysis.characterisation.retention import ESCAPE, levels_of
 from labctl.analysis.characterisation.statistic import quantity
-from labctl.analysis.figures.panels import LEVEL_COLOURS, MICRO, band, thinned, with_interval
+from labctl.analysis.figures.panels import LEVEL_COLOURS, MICRO, band, note, thinned, with_interval
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,14 +26,17 @@ def draw(measured: xr.Dataset) -> Figure:
     figure = Figure(figsize=(13, 8.6), layout="constrained")
     axes = figure.subplots(2, 2)
     conductance = measured["conductance"].values.astype(np.float64) * MICRO
-    scale = full_scale(measured["target"].values, measured["conductance"].values[:, 0])
-    groups = [(level * MICRO, cells) for level, cells in by_level(levels_of(measured), scale)]
+    levels = levels_of(measured)
+    groups = [(level * MICRO, cells) for level, cells in levels.settled()]
     time = measured["time"].values
     _levels(axes[0, 0], time, conductance, groups)
+    if levels.missed():
+        note(axes[0, 0], f"only {levels.share().value:.0%} of cells reached their target; all is of these", (0.1, 0.99))
     change = conductance[:, 1:] - conductance[:, :1]
+    change[~levels.reached] = np.nan
     _spread(axes[0, 1], time[1:], change, groups)
     _tails(axes[1, 0], time[1:], change)
-    _escapes(axes[1, 1], time[1:], change, groups, ESCAPE * scale * MICRO)
+    _escapes(axes[1, 1], time[1:], change, groups, ESCAPE * levels.scale * MICRO)
     return figure
 
 
@@ -49,12 +51,9 @@ def _levels(axis: Axes, time: np.ndarray, conductance: np.ndarray, groups: _Grou
         known = np.isfinite(conductance[cells]).any(axis=0)
         if not known.any():
             continue
-        band(axis, shown[known], conductance[cells][:, known], colour, "")
-        last = float(np.nanmedian(conductance[cells][:, known][:, -1]))
-        label = f"{level:.3g} µS\n{len(cells):,} cells"
-        axis.annotate(label, (shown[known][-1], last), (5, 0), textcoords="offset points", fontsize=7, va="center")
+        band(axis, shown[known], conductance[cells][:, known], colour, f"{level:.4g} µS\n{len(cells):,} cells")
     axis.set_xscale("log")
-    axis.set_xlim(right=time[-1] * (time[-1] / shown[0]) ** 0.15)
+    axis.legend(frameon=False, fontsize=8, reverse=True, loc="center left", bbox_to_anchor=(1.0, 0.5))
     axis.axvline(shown[0], color="black", linewidth=0.6, linestyle=":")
     axis.annotate("programmed", (shown[0], 0.99), xycoords=("data", "axes fraction"), rotation=90, ha="right", va="top")
     axis.set(xlabel="time since programmed (s)", ylabel="conductance (µS)", title="median and 5 to 95 % of each level")
@@ -100,7 +99,7 @@ def _escapes(axis: Axes, time: np.ndarray, change: np.ndarray, groups: _Groups, 
         for column in change[cells].T:
             known = column[np.isfinite(column)]
             found.append(estimators.fraction(int(np.count_nonzero(np.abs(known) > limit)), len(known)))
-        label = f"{level:.3g} µS" if np.isfinite(level) else "all"
+        label = f"{level:.4g} µS" if np.isfinite(level) else "all"
         with_interval(axis, time, found, 100, color=colour, marker=".", label=label)
     axis.set_xscale("log")
     axis.set_ylim(0, 100)

@@ -64,6 +64,41 @@ def test_distributions_are_compared_quantile_by_quantile() -> None:
     assert rows["share share formed"].first == rows["share share formed"].second == 0.95
 
 
+def trained(rng: np.random.Generator) -> xr.Dataset:
+    """10 cells of one train of 200 pulses each; a cell's steps of 1 uS are its own to 20 %."""
+    steps = 1e-6 * (1 + 0.2 * rng.standard_normal((10, 1)) + 0.05 * rng.standard_normal((10, 200)))
+    values = np.concatenate([np.zeros((10, 1)), np.cumsum(steps, axis=1)], axis=1)
+    both = np.stack([values, values[:, ::-1]], axis=1)[:, None]
+    return xr.Dataset(
+        {"conductance": (("cell", "train", "direction", "pulse"), both)},
+        {"direction": ["set", "reset"]},
+        {"measurement": "pulse-response"},
+    )
+
+
+def test_pulses_of_a_cell_are_not_cells() -> None:
+    """Means of 10 cells differ by 9 % with one standard error, which intervals of 95 % take in 9 times of 10 and more;
+    8 fits of 4 means hardly depend less than 8 draws: fewer than 75 % of them within error is 1 in 1,000."""
+    rng = np.random.default_rng(6)
+    rows = [row for _ in range(8) for row in compare(trained(rng), trained(rng)) if row.statistic == "mean"]
+    assert np.mean([row.is_within_error for row in rows]) >= 0.75
+    assert max(max(row.cells) for row in rows) <= 10
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdict"),
+    [
+        (1.0, 1.004, "differs by +0.4%"),
+        (1.0, 0.5, "differs by -50%"),
+        (-1.28e-6, -2.72e-6, "differs by -1.44 uS"),
+        (-2.72e-6, -1.28e-6, "differs by +1.44 uS"),
+    ],
+)
+def test_a_difference_is_said_so_that_it_tells(first: float, second: float, verdict: str) -> None:
+    apart = second - first
+    assert Comparison("mean", "x", "S", first, second, apart * 0.9, apart * 1.1, (9, 9)).verdict == verdict
+
+
 def test_two_kinds_or_no_common_time_are_one_sentence() -> None:
     data = relaxing(200, np.random.default_rng(5))
     with pytest.raises(UsageError, match="a retention run and a forming run cannot be compared"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from measured_runs import (
 
 import labctl
 from labctl.analysis.figures import draw, save_figure
+from labctl.analysis.figures.panels import edges_between
 
 RNG = np.random.default_rng(1)
 LEVELS = np.repeat([10e-6, 30e-6], 60)
@@ -56,7 +58,12 @@ KINDS: dict[str, tuple[Callable[[Path], Path], set[str]]] = {
     ),
     "read-noise": (
         lambda path: write_read_noise(path, 5e-5 * (1 + 0.05 * STATE + RNG.normal(0, 0.005, STATE.shape)), 400.0),
-        {"3 of 3 cells; red: jumps between levels", "spectrum", "what averaging gains", "how much, by cell"},
+        {
+            "3 of 3 cells; red: jumps between levels",
+            "spectrum",
+            "what averaging gains",
+            "how much, by cell; 100% of cells jump between two levels (95 %: 44% to 100%)",
+        },
     ),
     "map": (
         lambda path: write_map(path, RNG.normal(6e-5, 2e-6, (3, 12, 14))),
@@ -116,3 +123,61 @@ def test_a_run_that_broke_off_before_it_measured_shows_its_steps(tmp_path: Path)
     writing.step("program")
     writing.close()
     assert save_figure(tmp_path / "run.h5").exists()
+
+
+def test_bins_hold_as_many_steps_of_the_converter_each() -> None:
+    rng = np.random.default_rng(2)
+    values = (np.float32(0.37) * rng.integers(20, 170, 200_000) + np.float32(0.1)).astype(np.float32)
+    edges = edges_between(values, 5.0, 65.0, 60)
+    counts, _ = np.histogram(values, edges)
+    inner = counts[counts > 0][1:-1]
+    # of 150 equally likely values some 60 bins hold 3 each: Poisson's scatter is 1.6 %; one more or less would be 33 %
+    assert inner.size > 40
+    assert np.ptp(inner) < 10 * np.sqrt(inner.mean())
+
+
+def test_bins_of_what_has_no_steps_are_even() -> None:
+    values = np.random.default_rng(3).normal(0, 1, 5000)
+    assert np.allclose(np.diff(edges_between(values, -3.0, 3.0, 60)), 0.1)
+
+
+def test_a_map_read_once_has_square_cells_and_no_empty_panel(tmp_path: Path) -> None:
+    levels = np.full((1, 30, 30), 1e-7)
+    levels[:, :10] = 5e-5
+    with labctl.open_run(write_map(tmp_path / "run.h5", levels)) as tree:
+        axes = draw(tree).axes
+    assert {axis.get_aspect() for axis in axes if axis.images and axis.get_xlabel() == "column"} == {1.0}
+    (noted,) = (axis for axis in axes if any("read once" in text.get_text() for text in axis.texts))
+    assert not noted.axison
+    assert any(axis.get_title().startswith("300 of 900 cells are formed:\ntheir median 50") for axis in axes)
+
+
+def test_one_train_stands_on_a_whole_number(tmp_path: Path) -> None:
+    ramps = np.stack([RAMP, RAMP[::-1]]) + RNG.normal(0, 2e-7, (6, 1, 2, 11))
+    axis = axes_of(write_pulse_response(tmp_path / "run.h5", ramps))["ends of the trains"]
+    low, high = axis.get_xlim()
+    assert high - low == 1.0
+    ticks = [tick for tick in axis.get_xticks() if low <= tick <= high]
+    assert ticks == [(low + high) / 2]
+
+
+def test_labels_of_near_levels_stand_apart(tmp_path: Path) -> None:
+    targets = np.repeat(np.arange(1, 9) * 1e-6, 20)
+    table = targets[:, None] + RNG.normal(0, 1e-7, (160, 3))
+    axis = axes_of(write_retention(tmp_path / "run.h5", table, np.array([1.0, 100.0]), targets))[
+        "median and 5 to 95 % of each level"
+    ]
+    labels = [each.get_text() for each in axis.get_legend().get_texts()]
+    assert labels == [f"{each} µS\n20 cells" for each in range(8, 0, -1)]
+
+
+def test_noise_beyond_the_mean_is_written_without_exponent(tmp_path: Path) -> None:
+    values = 5e-5 * (1 + 1.5 * STATE + RNG.normal(0, 0.005, STATE.shape))
+    labels = [
+        text.get_text()
+        for axis in axes_of(write_read_noise(tmp_path / "run.h5", values, 400.0)).values()
+        for text in axis.texts
+        if "strip of" in text.get_text()
+    ]
+    assert labels
+    assert all(re.fullmatch(r".*strip of \d{2,3} %", each) for each in labels)

@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from benches import labctl, result_of, write_bench
@@ -192,9 +193,30 @@ def test_a_run_can_be_shown_plotted_and_is_told_apart_from_other_files(
     assert "<svg" in Path(capsys.readouterr().out.strip()).read_text()
     Path("other.h5").write_text("not a run")
     code, said = refused(capsys, "runs", "show", "other.h5")
-    assert code == 1
+    assert code == 2
     assert "other.h5 is not a run file" in said
-    assert refused(capsys, "plot", "absent.h5")[0] == 1
+
+
+@pytest.mark.parametrize("name", ["absent.h5", "other.h5", "other.hdf5"])
+@pytest.mark.parametrize(
+    "command", ["plot RUN", "runs show RUN", "runs statistics RUN", "calibrate RUN -o c.toml", "compare RUN c.toml"]
+)
+def test_what_is_no_run_file_is_usage(here: Path, capsys: pytest.CaptureFixture[str], command: str, name: str) -> None:
+    (here / "other.h5").write_text("not a run")
+    with h5py.File(here / "other.hdf5", "w") as file:
+        file["data"] = [1.0]
+    code, said = refused(capsys, *command.replace("RUN", name).split())
+    assert code == 2
+    assert name in said
+
+
+def test_a_damaged_run_is_a_failure(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = result_of(labctl("read-array", "--json", "--no-plot", cwd=here))
+    with h5py.File(found["run"], "r+") as file:
+        del file["commit"]
+    code, said = refused(capsys, "runs", "show", found["run"])
+    assert code == 1
+    assert "is not a whole run file" in said
 
 
 @pytest.mark.usefixtures("here")

@@ -73,6 +73,31 @@ def test_mistakes_end_with_one_sentence_and_exit_code_2(measured: Path, capsys: 
     assert run("export", measured / "m.npz", "--to", "tensorflow") == 2
 
 
-def test_a_run_that_is_none_ends_with_exit_code_1(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("export", measured / "m.npz", "--to", "aihwkit") == 1
+def test_a_file_that_is_no_run_ends_with_exit_code_2(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("export", measured / "m.npz", "--to", "aihwkit") == 2
     assert "is not a run file" in capsys.readouterr().err
+
+
+def test_export_overwrites_nothing_unless_told_to_and_makes_no_folder(
+    measured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("import", measured / "m.npz", "--mapping", measured / "m.toml", "-o", measured / "runs") == 0
+    imported = capsys.readouterr().out.strip()
+    precious = measured / "mine.py"
+    precious.write_text("precious")
+    arguments = ("export", imported, "--to", "crosssim", "-o")
+    assert run(*arguments, precious) == 2
+    assert "exists already: choose another name, or say --force" in capsys.readouterr().err
+    assert precious.read_text() == "precious"
+    assert run(*arguments, precious, "--force") == 0
+    assert f"Made of {Path(imported).name}: retention, sha256 " in precious.read_text()
+    assert run(*arguments, measured / "nowhere" / "mine.py") == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert not (measured / "nowhere").exists()
+
+
+def test_a_bare_number_as_the_highest_conductance_is_refused(
+    measured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("export", measured / "any.h5", "--to", "aihwkit", "--g-max", "40") == 2
+    assert "give it with its unit, as in '40 uS'" in capsys.readouterr().err

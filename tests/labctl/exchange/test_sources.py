@@ -83,3 +83,12 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, form: str) -> None:
         open_source(path, File(), form)
     with pytest.raises(MappingError, match="there is no file"):
         open_source(tmp_path / "none", File(), form)
+
+
+def test_a_text_among_numbers_is_named_with_its_column_and_line(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("# a comment\ncell;g\n0;1,5\n1;\n\n1;abc\n")
+    source = open_source(tmp_path / "a.csv", File(decimal=","), "csv")
+    for at in ("g", 1, "*"):
+        with pytest.raises(MappingError, match="column 'g' holds 'abc' in line 6, which is not a number"):
+            source.refuse_text(at)
+    source.refuse_text("cell")

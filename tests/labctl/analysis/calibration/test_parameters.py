@@ -22,5 +22,5 @@ def test_a_base_has_the_values_that_its_chips_are_made_with(name: str) -> None:
 
 
 def test_an_unknown_base_lists_those_there_are() -> None:
-    with pytest.raises(UsageError, match="no such set of cell parameters; there are: .*rram_40nm"):
+    with pytest.raises(UsageError, match=r"no such set of cell parameters; there are: .*rram_40nm"):
         Base.load("rram_1nm")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -81,6 +83,30 @@ def test_step_tables_are_given_back(noise: float) -> None:
         1.2,
         2e-7,
     ]
+
+
+def test_cells_of_unlike_steps_give_the_spread_and_wider_intervals() -> None:
+    """20 cells whose steps differ by 15 %: their mean is known to 15 % / sqrt(20), however many their steps. The
+    spread lies within 3.3 standard errors, 15 % / sqrt(38) each."""
+    found = pulse_response.fit(trained(np.random.default_rng(8), unlike=0.15), BASE)
+    spread = found.parameters["compliance_device_spread"]
+    assert float(spread.value) == pytest.approx(0.15, abs=3.3 * 0.15 / np.sqrt(38))
+    assert float(spread.low) < float(spread.value) < float(spread.high)
+    assert {each.cells for each in found.parameters.values()} == {20}
+    within = found.parameters["set_step_spread"]  # with that of cells in it, 1.5 uS
+    assert np.median(within.value) == pytest.approx(0.7e-6, rel=0.3)
+    mean = found.parameters["set_step_mean"]
+    relative = np.median((mean.high - mean.low) / 2 / mean.value)
+    assert relative == pytest.approx(1.96 * 0.15 / np.sqrt(20), rel=0.5)
+    alike = pulse_response.fit(trained(np.random.default_rng(8)), BASE).parameters["compliance_device_spread"]
+    assert float(alike.value) < 0.03
+
+
+def test_a_spread_that_other_runs_measured_stays() -> None:
+    base = replace(BASE, measured=frozenset({"compliance_device_spread"}))
+    found = pulse_response.fit(trained(np.random.default_rng(8)), base)
+    assert "compliance_device_spread" not in found.parameters
+    assert "compliance_device_spread, by which the steps of cells differ, is that of the other runs" in found.notes[-1]
 
 
 def test_noise_of_neighbouring_steps_bounds_the_read_noise() -> None:

@@ -106,13 +106,35 @@ def test_pulse_response_by_conductance(tmp_path: Path) -> None:
     for name, each in sets.items():
         level = float(name.split("level=")[1].split(" uS")[0]) * 1e-6
         # the level is the middle of a range; cells in it are elsewhere by a third of its width of 20 uS at most
-        assert each.value == pytest.approx(1e-6 + 0.01 * level, abs=4 * sd / np.sqrt(each.n) + 0.01 * 20e-6 / 6)
+        # 500 pulses in a bin at least: each train of 60 crosses the inner bins with some 8 pulses
+        assert each.value == pytest.approx(1e-6 + 0.01 * level, abs=4 * sd / np.sqrt(500) + 0.01 * 20e-6 / 6)
+        assert each.n <= cells, "pulses of a cell are not independent"
     whole = found["step_mean[direction=reset]"]
     assert whole.n == cells
     assert whole.value == pytest.approx(-1.5e-6, abs=4 * sd / np.sqrt(cells * trains * pulses))
     assert found["cycle_sd[direction=reset]"].value == pytest.approx(sd, rel=4 / np.sqrt(2 * cells * trains * pulses))
     (asymmetry,) = (each for name, each in found.items() if name.startswith("asymmetry"))
     assert asymmetry.value == pytest.approx(0.0, abs=0.1)  # +1.5 uS around 50 uS against -1.5 uS
+
+
+def test_cells_that_differ_widen_the_interval_of_their_steps(tmp_path: Path) -> None:
+    rng = np.random.default_rng(11)
+    cells, pulses = 30, 80
+    own = rng.normal(1e-6, 0.3e-6, cells)
+    ramps = 20e-6 + own[:, None, None, None] * np.arange(pulses + 1) + np.zeros((cells, 2, 2, 1))
+    found = told(write_pulse_response(tmp_path / "run.h5", np.concatenate([ramps[:, :, :1], ramps[:, :, :1]], axis=2)))
+    lowest = next(each for name, each in found.items() if name.startswith("step_mean[direction=set, level="))
+    assert lowest.low is not None
+    assert lowest.high is not None
+    # between cells 0.3 uS / sqrt(30): the interval is four times that wide; of 2,400 pulses it were a ninth of it
+    assert 2 * 0.3e-6 / np.sqrt(cells) < lowest.high - lowest.low < 8 * 0.3e-6 / np.sqrt(cells)
+
+
+def test_of_one_cell_trains_are_counted(tmp_path: Path) -> None:
+    rng = np.random.default_rng(12)
+    ramps = 20e-6 + np.cumsum(rng.normal(1e-6, 0.2e-6, (1, 5, 2, 31)), axis=-1)
+    found = told(write_pulse_response(tmp_path / "run.h5", ramps))
+    assert {each.n for name, each in found.items() if name.startswith(("step_", "cycle_sd"))} == {5}
 
 
 def test_endurance_keeps_device_and_cycle_apart_and_finds_failures(tmp_path: Path) -> None:
@@ -166,11 +188,59 @@ def test_retention_by_level_and_time(tmp_path: Path) -> None:
     assert found["change_correlation[times=1 s and 100 ks]"].value == pytest.approx(rho, abs=4 / np.sqrt(len(target)))
 
 
-def test_many_targets_are_told_by_quarters_of_full_scale(tmp_path: Path) -> None:
-    target = np.linspace(0, 40e-6, 640)
+def levels_told(path: Path, name: str) -> list[str]:
+    names = [each for each in told(path) if each.startswith(f"{name}[level=")]
+    return [each.split("=")[1].split(",")[0].rstrip("]") for each in names]
+
+
+def test_sixteen_targets_are_told_by_four_groups_of_four(tmp_path: Path) -> None:
+    target = np.repeat(np.arange(1, 17) * 2.5e-6, 10)
     path = write_retention(tmp_path / "run.h5", np.stack([target, target], axis=1), np.array([1.0]), target)
-    levels = [name for name in told(path) if name.startswith("change_sd[level=")]
-    assert [name.split("=")[1].split(",")[0] for name in levels] == ["0 S", "10 uS", "20 uS", "30 uS", "40 uS"]
+    assert levels_told(path, "change_sd") == ["6.25 uS", "16.25 uS", "26.25 uS", "36.25 uS"]
+    assert {each.n for name, each in told(path).items() if "level=" in name} == {40}
+
+
+def test_a_continuum_of_targets_is_told_by_groups_of_as_many_cells(tmp_path: Path) -> None:
+    target = np.linspace(0, 40e-6, 640) ** 2 / 40e-6  # most of them low
+    path = write_retention(tmp_path / "run.h5", np.stack([target, target], axis=1), np.array([1.0]), target)
+    found = [each for name, each in told(path).items() if name.startswith("change_sd[level=")]
+    assert [each.n for each in found] == pytest.approx([160] * 4, abs=2)  # targets that round to one stay together
+    units = {"nS": 1e-9, "uS": 1e-6}
+    means = [float(value) * units[unit] for value, unit in map(str.split, levels_told(path, "change_sd"))]
+    assert means == pytest.approx([target[k : k + 160].mean() for k in range(0, 640, 160)], rel=0.02)
+
+
+def test_a_target_that_most_cells_have_is_a_level_of_its_own(tmp_path: Path) -> None:
+    target = np.concatenate([np.zeros(600), np.linspace(1e-6, 40e-6, 400)])
+    same = np.ones(1000)
+    found = told(write_programming(tmp_path / "run.h5", target, target, same, same > 0))
+    assert found["success[level=0 S]"].n == 600
+    assert sum(name.startswith("success[level=") for name in found) == 3
+
+
+def test_retention_is_of_cells_that_reached_their_target(tmp_path: Path) -> None:
+    rng = np.random.default_rng(10)
+    target = np.repeat([10e-6, 20e-6, 40e-6], 100)
+    start = np.where(target > 30e-6, 3e-6, target) + rng.normal(0, 0.1e-6, 300)
+    start[:5] = 70e-6  # beyond their target
+    path = write_retention(tmp_path / "run.h5", np.stack([start, start + 1e-6], axis=1), np.array([1.0]), target)
+    found = told(path)
+    assert found["reached_target"].value == pytest.approx(195 / 300)
+    assert "choose `levels`" in found["reached_target"].note
+    assert found["reached_target[level=40 uS]"].value == 0.0
+    assert found["full_scale"].value == pytest.approx(20e-6)
+    assert found["escaped[time=1 s]"].n == 195
+    assert found["escaped[time=1 s]"].value == 1.0  # 1 uS is 5 % of 20 uS, and 2.5 % of 40 uS
+    assert found["change_sd[level=10 uS, time=1 s]"].n == 95
+    assert levels_told(path, "change_sd") == ["10 uS", "20 uS"]
+
+
+def test_cells_that_reached_their_targets_are_not_told_to_choose_others(tmp_path: Path) -> None:
+    target = np.repeat([10e-6, 40e-6], 50)
+    path = write_retention(tmp_path / "run.h5", np.stack([target, target], axis=1), np.array([1.0]), target)
+    assert told(path)["reached_target"].value == 1.0
+    assert "choose" not in told(path)["reached_target"].note
+    assert levels_told(path, "reached_target") == []
 
 
 def test_read_noise_white_and_jumping(tmp_path: Path) -> None:
@@ -221,8 +291,35 @@ def test_a_map_with_lines_and_defects(tmp_path: Path) -> None:
     assert found["neighbour_correlation[along=row]"].value == pytest.approx(0.0, abs=4 / np.sqrt(1900) + 1 / 40)
 
 
+def test_few_formed_cells_in_a_line_tell_no_correlation_of_neighbours(tmp_path: Path) -> None:
+    rng = np.random.default_rng(13)
+    level = np.full((1, 64, 64), 1e-7)
+    level[:, :, :3] = rng.normal(50e-6, 3e-6, (64, 3))
+    found = told(write_map(tmp_path / "run.h5", level))
+    for along in ("row", "column"):
+        each = found[f"neighbour_correlation[along={along}]"]
+        assert np.isnan(each.value)
+        assert each.low is None
+        assert each.high is None
+
+
+@pytest.mark.parametrize("shared", [0.0, 1.0])
+def test_short_lines_do_not_correlate_their_cells(tmp_path: Path, shared: float) -> None:
+    """9 cells in a row: without the correction, 1/8 less than what is true."""
+    rng = np.random.default_rng(14)
+    noise = rng.normal(0, 3e-6, (300, 10))
+    level = 60e-6 + noise[:, 1:] + shared * noise[:, :-1]
+    rho = shared / (1 + shared**2)
+    found = told(write_map(tmp_path / "run.h5", level[None]))["neighbour_correlation[along=row]"]
+    # the standard error of a correlation, and for neighbours that do correlate what they add to the mean: 2 rho / 9
+    assert found.value == pytest.approx(rho, abs=4 / np.sqrt(2400) + 2 * rho / 9)
+    assert found.n == 2400
+
+
 def test_a_pristine_array_has_no_dead_lines(tmp_path: Path) -> None:
     found = told(write_map(tmp_path / "run.h5", np.full((1, 8, 8), 1e-7)))
+    assert found["formed_cells"].value == 0
+    assert all(np.isfinite(each.value) for each in found.values()), "what there is none of is not told"
     assert found["cells[kind=pristine]"].value == 1.0
     assert found["dead_rows"].value == 0
 
