@@ -32,6 +32,7 @@ ESCAPE = 0.025
 _ROUNDS = 200
 _LEVELS = 5
 _CELLS_A_LEVEL = 60
+_STRETCHES = 20
 _FEWEST = 5  # values, for a distribution to be spoken of
 _QUARTERS = 4
 _SAME_TIME = 0.15  # relative difference of two times that count as one
@@ -372,14 +373,21 @@ def _of_weighted(values: Floats, weight: NDArray[np.float64 | np.int64]) -> Floa
 
 
 def _steps(dataset: xr.Dataset, direction: str) -> tuple[Floats, Floats, NDArray[np.intp]]:
-    """Conductance before every pulse, and its change by it, S; and its cell, of few cells its train: (n,) each."""
+    """Conductance before every pulse, and its change by it, S; and what is independent: (n,) each.
+
+    That is its cell, of few cells its train, of a single train one of so many stretches of it.
+    """
     values = dataset["conductance"].sel(direction=direction).transpose("cell", "train", "pulse").values
     trains = values.astype(np.float64)
     start, step = trains[..., :-1], np.diff(trains, axis=-1)
     known = np.isfinite(start) & np.isfinite(step)
-    cell, train, _ = np.nonzero(known)
-    few = len(np.unique(cell)) < _FEWEST
-    return start[known], step[known], cell * trains.shape[1] + train if few else cell
+    cell, train, pulse = np.nonzero(known)
+    apart = cell
+    if len(np.unique(apart)) < _FEWEST:
+        apart = cell * trains.shape[1] + train
+    if len(np.unique(apart)) < 2:
+        apart = pulse * _STRETCHES // trains.shape[2]
+    return start[known], step[known], apart
 
 
 def _quantiles(name: str, unit: str, one: Floats, other: Floats) -> Iterator[Comparison]:

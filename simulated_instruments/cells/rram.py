@@ -307,7 +307,6 @@ class RramCells:
 
     def _above_threshold(self, where: Selection, across: Float32, switching: _Switching) -> Float32:
         """0 up to a share of the cell's switching voltage, 1 a fifth of it further, linear between."""
-        share = self.parameters.threshold_share
         above = where.arena.float32(len(where))
         np.multiply(across, where.take(switching.onset), out=above)
         above -= np.float32(_ONSET * self.parameters.threshold_share)

@@ -85,6 +85,13 @@ def test_pulses_of_a_cell_are_not_cells() -> None:
     assert max(max(row.cells) for row in rows) <= 10
 
 
+def test_a_single_train_is_compared_by_its_stretches() -> None:
+    one, other = (trained(np.random.default_rng(seed)).isel(cell=[0]) for seed in (1, 2))
+    rows = compare(one, other)
+    assert rows
+    assert all(max(row.cells) <= 20 for row in rows)
+
+
 @pytest.mark.parametrize(
     ("first", "second", "verdict"),
     [
