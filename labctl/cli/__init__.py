@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from labctl.cli.groups import HelpfulGroup
+
 _COMMANDS = {
     "program-array": ("labctl.cli.arrays:program_array", "Program cells to target conductances, and verify."),
     "form-array": ("labctl.cli.arrays:form_array", "Form pristine cells."),
@@ -25,7 +27,7 @@ _COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(HelpfulGroup):
     """A group that knows its commands' names and one-line helps without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002

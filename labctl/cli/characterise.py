@@ -9,6 +9,7 @@ from typing import Any
 import click
 import msgspec
 
+from labctl.cli.groups import HelpfulGroup
 from labctl.cli.procedures import carry_out, common, print_rows, yes
 from labctl.cli.statistics import as_values, print_statistics, statistics_of
 from labctl.errors import LabctlError
@@ -33,7 +34,7 @@ KINDS = {
 """Kind of measurement -> the protocol that makes it, and what it is."""
 
 
-class _Kinds(click.Group):
+class _Kinds(HelpfulGroup):
     """One command a kind, made when it is asked for: its help shows the settings of its protocol."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002

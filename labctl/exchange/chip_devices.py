@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from labctl.analysis.calibration.chipfile import read_tables
 from labctl.analysis.calibration.parameters import Base
 from labctl.errors import ExportError
 from labctl.exchange.devices import ByLevel, Device, Floats, Relaxation, Steps
@@ -94,14 +94,8 @@ def _pcm(name: str, values: Mapping[str, Any], g_max: float | None) -> Device:
 
 
 def _chip_values(path: Path) -> tuple[str, dict[str, Any]]:
-    """Serial and parameter values, those of the base where the file gives none. Raises ExportError."""
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as problem:
-        reason = getattr(problem, "strerror", None) or "not a text file"
-        raise ExportError(f"{path}: cannot be read as a chip file: {reason}") from None
-    except tomllib.TOMLDecodeError as problem:
-        raise ExportError(f"{path.name}: not TOML: {problem}") from None
+    """Serial and parameter values, those of the base where the file gives none. Raises UsageError."""
+    tables = read_tables(path)
     header = tables.pop("chip", {})
     if not isinstance(header, dict):
         raise ExportError(f"{path.name}: $.chip: expected a table of kind, base and serial")

@@ -133,7 +133,7 @@ class CellModel(Protocol):
         """Everything that changes, by name, (cells,) each, to be saved; written in place to restore it.
 
         `pulses` and `reads` (u32) are among it: how many of each every cell has had, which its noise is drawn
-        at.
+        at; and `conductance` (S), as last programmed, by which the lines take their part of a pulse.
         """
 
     def pace(self, temperature: float) -> float:

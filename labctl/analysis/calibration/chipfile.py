@@ -72,13 +72,7 @@ class ChipFile:
 def read_chip(path: str | Path) -> ChipFile:
     """The chip file at `path`. Raises UsageError with one sentence that names what is wrong in it."""
     where = Path(path)
-    try:
-        tables = tomllib.loads(where.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as problem:
-        reason = getattr(problem, "strerror", None) or "not a text file"
-        raise UsageError(f"{where}: cannot be read as a chip file: {reason}") from None
-    except tomllib.TOMLDecodeError as problem:
-        raise UsageError(f"{where.name}: not TOML: {problem}") from None
+    tables = read_tables(where)
     chip = tables.pop("chip", None)
     if not isinstance(chip, dict) or not all(isinstance(chip.get(each), str) for each in ("kind", "base", "serial")):
         raise UsageError(
@@ -86,6 +80,17 @@ def read_chip(path: str | Path) -> ChipFile:
         )
     parameters = {name: _parameter(table, f"{where.name}: $.{name}") for name, table in tables.items()}
     return ChipFile(chip["kind"], chip["base"], chip["serial"], parameters)
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """What the TOML file at `path` holds. Raises UsageError."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as problem:
+        reason = getattr(problem, "strerror", None) or "not a text file"
+        raise UsageError(f"{path}: cannot be read as a chip file: {reason}") from None
+    except tomllib.TOMLDecodeError as problem:
+        raise UsageError(f"{path.name}: not TOML: {problem}") from None
 
 
 def _parameter(table: Any, at: str) -> Parameter:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from benches import served, write_bench
+from benches import labctl, served, write_bench
 
 from labctl.cli import _run
 from labctl.cli.characterise import KINDS
@@ -118,3 +118,17 @@ def test_a_real_board_is_pulsed_only_with_yes(tmp_path: Path, capsys: pytest.Cap
         assert _run([*arguments, "--set", "form_pristine=false"]) == 0
         assert _run([*arguments, "--yes"]) == 0
     assert [run.pulses > 0 for run in list_runs(tmp_path / "runs")] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["characterise", "iv"], "No such command 'characterise'. Did you mean characterize?"),
+        (["characterize", "retentoin"], "No such command 'retentoin'. Did you mean retention?"),
+        (["characterize", "xyz"], "No such command 'xyz'. There are: forming, iv, pulse-response,"),
+    ],
+)
+def test_a_mistyped_command_is_told_which_was_meant(tmp_path: Path, words: list[str], told: str) -> None:
+    done = labctl(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert told in done.stderr
