@@ -108,7 +108,8 @@ def opened(path: Path) -> Iterator[tuple[h5py.File, Commit]]:
     except FileNotFoundError:
         raise NoRunError(f"there is no file {path}") from None
     except OSError as error:
-        raise NoRunError(f"{path} is not a run file: {error}") from error
+        reason = "no HDF5 file" if "signature" in str(error) else _first_line(error)
+        raise NoRunError(f"{path} is not a run file: {reason}") from error
     with file:
         with whole(path):
             _check_kind(file, path)
