@@ -18,5 +18,5 @@ class HelpfulGroup(click.Group):
 
             known = self.list_commands(ctx)
             near = get_close_matches(args[0], known)
-            problem.message += f" Did you mean {' or '.join(near)}?" if near else f" There are: {', '.join(known)}."
-            raise
+            meant = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(known)}."
+            raise click.UsageError(f"{problem.message} {meant}", ctx) from None
