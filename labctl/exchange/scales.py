@@ -14,16 +14,23 @@ BITS = 31
 VOLTS = Scale(1e-5, 0.0, 20, "V")
 """Of pulse amplitudes: in steps of 10 uV up to 10 V."""
 
+_LEAST_SPAN = 1e-24
+"""S. Conductances closer together than this are no measurements apart, and a step must be a number that divides."""
+
 _HEADROOM = 1.25
 """How far the top is above the largest number, of which a reading must not look as if it were cut off there."""
 
 
 def scale_for(values: ArrayLike) -> Scale:
-    """A scale in S that holds all finite `values`, each to within 5e-10 of the largest magnitude among them."""
+    """A scale in S that holds all finite `values`, each to within 1e-9 of the span from 0 that they take.
+
+    Values that all lie within 1e-24 S of 0 are kept as zeros of a scale of 1 uS.
+    """
     numbers = np.asarray(values, np.float64)
     finite = numbers[np.isfinite(numbers)]
     low, high = min(float(finite.min(initial=0.0)), 0.0), max(float(finite.max(initial=0.0)), 0.0)
-    span = (high - low) * _HEADROOM or 1e-6
+    span = (high - low) * _HEADROOM
+    span = span if span > _LEAST_SPAN else 1e-6
     step = span / ((1 << BITS) - 1)
     return Scale(step, -step * round(-low / step), BITS, "S")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -12,6 +12,8 @@ from labctl.exchange.scales import BITS, codes_for, scale_for
 FILL = np.iinfo(np.uint32).max
 
 
+@example(np.array([5e-324]))
+@example(np.array([-2e-311, 1e-310]))
 @given(arrays.arrays(np.float64, st.integers(1, 40), elements=st.floats(-1e-3, 1e-2)))
 def test_a_reading_is_kept_to_a_ten_millionth_of_the_full_scale(values: np.ndarray) -> None:
     scale = scale_for(values)
