@@ -9,7 +9,6 @@ Leaving an array lets go of its instrument, leaving the bench of all of them.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -36,9 +35,9 @@ from labctl.array import (
 )
 from labctl.bench.leases import Lease
 from labctl.bench.limits import CellCounts, LimitGuard
-from labctl.bench.settings import ArraySettings, BenchFile, VisaSettings, read_bench
+from labctl.bench.settings import ArraySettings, BenchFile, CompositeSettings, InstrumentSettings, read_bench
 from labctl.errors import BenchError, LinkClosedError, RunError
-from labctl.links.resources import ResourceManagers, canonical_resource_name
+from labctl.links.resources import ResourceManagers
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,8 @@ class Bench:
     def __init__(self, file: BenchFile) -> None:
         self.file = file
         self._managers = ResourceManagers()
-        self._connected: dict[str, tuple[Any, Lease]] = {}
+        self._connected: dict[str, tuple[Any, Lease | None]] = {}
+        self._made_of: dict[str, list[str]] = {}
         self._users: Counter[str] = Counter()
         self._counts: dict[str, CellCounts] = {}
         self._running: set[str] = set()
@@ -95,8 +95,10 @@ class Bench:
 
     def disconnect(self, name: str) -> None:
         """One user less; after the last, safe state and let go. What is not connected stays so."""
+        if name not in self._connected:
+            return
         self._users[name] -= 1
-        if self._users[name] <= 0 and name in self._connected:
+        if self._users[name] <= 0:
             with ExitStack() as closing:
                 closing.callback(self._let_go, name)
                 self._make_safe(name)
@@ -125,26 +127,46 @@ class Bench:
         finally:
             self._running.discard(name)
 
-    def _open(self, name: str) -> tuple[Any, Lease]:
+    def _open(self, name: str) -> tuple[Any, Lease | None]:
         settings = self.file.instruments[name]
-        lease = Lease(_lease_key(settings))
-        lease.acquire()
-        try:
-            driver = self.file.drivers[name](settings, self._managers)
+        with ExitStack() as undoing:
+            lease = Lease(settings.lease) if settings.lease else None
+            if lease is not None:
+                lease.acquire()
+                undoing.callback(lease.release)
+            if isinstance(settings, CompositeSettings):
+                parts = self._connect_parts(settings, undoing)
+                driver = self.file.drivers[name](settings, parts)
+                self._made_of[name] = [part.partition(".")[0] for part in settings.parts.values()]
+            else:
+                driver = self.file.drivers[name](settings, self._managers)
             driver.connect()
-        except BaseException:
-            lease.release()
-            raise
+            undoing.pop_all()
         return driver, lease
 
+    def _connect_parts(self, composite: CompositeSettings, undoing: ExitStack) -> dict[str, Any]:
+        """Key to live part; each is used once more until the composite is let go of."""
+        parts = {}
+        for key, part in composite.parts.items():
+            name, _, channel = part.partition(".")
+            driver = self.connect(name)
+            undoing.callback(self.disconnect, name)
+            parts[key] = driver.channel(channel) if channel else driver
+        return parts
+
     def _let_go(self, name: str) -> None:
+        """Close, and one user less of what it was made of. What is not connected stays so."""
+        if name not in self._connected:
+            return
         driver, lease = self._connected.pop(name)
         del self._users[name]
         self._counts.pop(name, None)
-        try:
-            driver.close()
-        finally:
-            lease.release()
+        with ExitStack() as closing:
+            if lease is not None:
+                closing.callback(lease.release)
+            for part in self._made_of.pop(name, ()):
+                closing.callback(self.disconnect, part)
+            closing.callback(driver.close)
 
     def safe_state(self) -> list[SafeStateReport]:
         """Every connected instrument to safe state, in the bench's order, each with its own deadline."""
@@ -178,14 +200,6 @@ class Bench:
         except Exception as error:  # noqa: BLE001 -- whatever one driver raises, the others have their turn
             problem = str(error) or type(error).__name__
         return SafeStateReport(name, problem, time.monotonic() - started)
-
-
-def _lease_key(settings: VisaSettings) -> str:
-    """What is locked: the resource, which for an in-process instrument is this process's and this bench file's own."""
-    resource = canonical_resource_name(settings.resource_name)
-    if settings.visa_library.endswith("@labctl"):
-        return f"{resource} of {settings.visa_library} in process {os.getpid()}"
-    return resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,11 +324,12 @@ class BenchArray:
     @property
     def is_in_process(self) -> bool:
         """Whether the instrument is simulated inside this very process."""
-        return self._instrument_settings.visa_library.endswith("@labctl")
+        return all(each.is_in_process for each in self._wired)
 
     @property
-    def resource_name(self) -> str:
-        return self._instrument_settings.resource_name
+    def address(self) -> str:
+        """Where its instrument is, or the instruments it is made of."""
+        return ", ".join(each.address for each in self._wired)
 
     def nominal(self) -> ArrayPlan:
         """What the bench file alone says of this array, for planning; the instrument is not touched."""
@@ -324,8 +339,13 @@ class BenchArray:
         return ArrayPlan(expected.geometry, expected.capabilities, expected.dac, expected.adc, guard)
 
     @property
-    def _instrument_settings(self) -> VisaSettings:
-        return self.bench.file.instruments[self._settings.instrument]
+    def _wired(self) -> list[InstrumentSettings]:
+        """The settings of the instruments that have a wire."""
+        settings = self.bench.file.instruments[self._settings.instrument]
+        if not isinstance(settings, CompositeSettings):
+            return [settings]
+        names = dict.fromkeys(part.partition(".")[0] for part in settings.parts.values())
+        return [self.bench.file.instruments[name] for name in names]
 
     def _layers(self, instrument: PulseLimits) -> dict[str, PulseLimits]:
         return {

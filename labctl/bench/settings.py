@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import msgspec
 
@@ -64,21 +64,119 @@ class ArraySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     cell_limits: LimitSettings = LimitSettings()
 
 
-class VisaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every instrument on VISA has in its table; a driver's own settings extend it.
-
-    visa_library: PyVISA's specification; `@labctl` stands for the simulated instruments of this bench file.
-    """
+class InstrumentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every instrument has in its table; a driver's own settings extend it, or one of the three below."""
 
     driver: str
+
+    @property
+    def address(self) -> str:
+        """Where the instrument is, as a person would say it, in one spelling. Empty: nowhere of its own.
+
+        Raises ValueError with one sentence where there can be no such address.
+        """
+        return ""
+
+    @property
+    def lease(self) -> str:
+        """What one process at a time may hold. Empty: nothing."""
+        return self.address
+
+    @property
+    def is_in_process(self) -> bool:
+        """Whether the instrument is simulated inside this very process."""
+        return False
+
+    def located(self, bench: Path) -> Self:
+        """The same settings in the bench file at `bench`, from which their relative paths and names start."""
+        del bench
+        return self
+
+
+class WiredSettings(InstrumentSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every instrument at the end of a wire has in its table.
+
+    resource_name: as VISA writes it. timeout: s that one exchange may take. wire_log: file of every message.
+    """
+
     resource_name: str
-    visa_library: str = ""
     timeout: Second = Second(5.0)
     wire_log: str | None = None
+
+    library_key: ClassVar[str]
+    """Which of the settings says who carries the messages; `@labctl` there: this bench file's simulated instruments."""
 
     def __post_init__(self) -> None:
         if not self.timeout > 0:
             raise ValueError(f"timeout must be more than 0 s, not {self.timeout:g}")
+
+    @property
+    def address(self) -> str:
+        return canonical_resource_name(self.resource_name)
+
+    @property
+    def lease(self) -> str:
+        """The address, which for an in-process instrument is this process's and its bench file's own."""
+        library = getattr(self, self.library_key)
+        return f"{self.address} of {library} in process {os.getpid()}" if self.is_in_process else self.address
+
+    @property
+    def is_in_process(self) -> bool:
+        return str(getattr(self, self.library_key)).endswith("@labctl")
+
+    def located(self, bench: Path) -> Self:
+        changed: dict[str, str] = {}
+        if getattr(self, self.library_key) == "@labctl":
+            changed[self.library_key] = f"{bench}@labctl"
+        if self.wire_log is not None:
+            changed["wire_log"] = str(bench.parent / self.wire_log)
+        return msgspec.structs.replace(self, **changed)
+
+
+class VisaSettings(WiredSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every instrument on VISA has in its table.
+
+    visa_library: PyVISA's specification; `@labctl` stands for the simulated instruments of this bench file.
+    """
+
+    visa_library: str = ""
+
+    library_key = "visa_library"
+
+
+class SerialSettings(WiredSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every instrument on a serial port of its own has in its table.
+
+    resource_name: `ASRL/dev/ttyUSB0::INSTR`, `ASRL3::INSTR`, `ASRLsocket://127.0.0.1:5000::INSTR`. serial_library:
+    empty for pyserial's ports; `@labctl` for the simulated instruments of this bench file.
+    """
+
+    baud_rate: int = 115_200
+    serial_library: str = ""
+
+    library_key = "serial_library"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.baud_rate > 0:
+            raise ValueError(f"baud_rate must be more than 0, not {self.baud_rate}")
+
+
+class CompositeSettings(InstrumentSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an instrument made of other instruments of the bench has in its table.
+
+    `part_keys` are those of its settings that name one: `NAME`, or `NAME.CHANNEL` for a channel of it. Such a driver is
+    built as `driver(settings, parts)`, with a mapping from key to the part's live driver (or what that driver's
+    `channel(CHANNEL)` gives); an optional part that is not named is not in it.
+    """
+
+    part_keys: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """Key to `NAME` or `NAME.CHANNEL`, of those that are named."""
+        named = {key: getattr(self, key) for key in self.part_keys}
+        return {key: name for key, name in named.items() if name is not None}
 
 
 class BenchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,7 +211,7 @@ class BenchFile:
         self._check_tables()
         self.settings = convert(merged, BenchSettings, what=path.name, error=BenchError)
         self.drivers: dict[str, Any] = {}
-        self.instruments: dict[str, VisaSettings] = {}
+        self.instruments: dict[str, InstrumentSettings] = {}
         for name, table in self.settings.instruments.items():
             self._resolve_instrument(name, table)
         self._check_references()
@@ -179,31 +277,28 @@ class BenchFile:
         except UsageError as problem:
             raise BenchError(f"{self.path.name}: {at}.driver: {problem}") from None
         kind = getattr(driver, "Settings", None)
-        if not (isinstance(kind, type) and issubclass(kind, VisaSettings)):
+        if not (isinstance(kind, type) and issubclass(kind, InstrumentSettings)):
             raise BenchError(
-                f"{self.path.name}: {at}.driver: {table['driver']!r} has no Settings that extend VisaSettings"
+                f"{self.path.name}: {at}.driver: {table['driver']!r} has no Settings that extend InstrumentSettings"
             )
         settings = convert(table, kind, what=self.path.name, at=at, error=BenchError)
         try:
-            canonical_resource_name(settings.resource_name)
+            settings.address  # noqa: B018 -- read to see whether there can be one
         except ValueError as problem:
             raise BenchError(f"{self.path.name}: {at}.resource_name: {problem}") from None
-        if settings.visa_library == "@labctl":
-            settings = msgspec.structs.replace(settings, visa_library=f"{self.path}@labctl")
-        if settings.wire_log is not None:
-            settings = msgspec.structs.replace(settings, wire_log=str(self.folder / settings.wire_log))
-        self.drivers[name], self.instruments[name] = driver, settings
+        self.drivers[name], self.instruments[name] = driver, settings.located(self.path)
 
     def _check_references(self) -> None:
-        owners: dict[tuple[str, str], str] = {}
+        owners: dict[str, str] = {}
+        known = ", ".join(self.instruments) or "none"
         for name, instrument in self.instruments.items():
-            resource = canonical_resource_name(instrument.resource_name)
-            owner = owners.setdefault((instrument.visa_library, resource), name)
+            owner = owners.setdefault(instrument.lease, name) if instrument.lease else name
             if owner != name:
                 raise BenchError(
-                    f"{self.path.name}: $.instruments.{name}.resource_name: {resource} is already {owner}'s"
+                    f"{self.path.name}: $.instruments.{name}.resource_name: {instrument.address} is already {owner}'s"
                 )
-        known = ", ".join(self.instruments) or "none"
+            if isinstance(instrument, CompositeSettings):
+                self._check_parts(name, instrument, known)
         for name, array in self.settings.arrays.items():
             if array.instrument not in self.instruments:
                 raise BenchError(
@@ -215,6 +310,15 @@ class BenchFile:
                 raise BenchError(
                     f"{self.path.name}: $.safe_state_order: no instrument called {name!r}; there are: {known}"
                 )
+
+    def _check_parts(self, name: str, composite: CompositeSettings, known: str) -> None:
+        for key, part in composite.parts.items():
+            at = f"{self.path.name}: $.instruments.{name}.{key}"
+            instrument = self.instruments.get(part.partition(".")[0])
+            if instrument is None:
+                raise BenchError(f"{at}: no instrument called {part.partition('.')[0]!r}; there are: {known}")
+            if isinstance(instrument, CompositeSettings):
+                raise BenchError(f"{at}: {part!r} is itself made of others: name one that has a wire")
 
 
 def embedded_path() -> Path:

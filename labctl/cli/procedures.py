@@ -119,7 +119,7 @@ def _ask(array: BenchArray) -> None:
     """Pulses change a real chip for good: ask, unless the instrument is simulated in this very process."""
     if array.is_in_process:
         return
-    question = f"Pulse the cells of array {array.name!r} on {array.resource_name}?"
+    question = f"Pulse the cells of array {array.name!r} on {array.address}?"
     if not sys.stdin.isatty():
         raise UsageError(f"{question} There is no terminal to answer from: say --yes")
     click.confirm(question, abort=True, err=True)

@@ -21,6 +21,7 @@ from ..chips.crossbar import CrossbarMacro
 from ..chips.periphery import DEFAULT as DEFAULT_PERIPHERY
 from ..chips.periphery import Periphery
 from ..scpi import Block, Boolean, Command, Instrument, Keyword, Numeric, ScpiError, quoted, setting
+from ..wire import Site
 from .clocks import FIRST_POWER_ON, BoardClock, VirtualClock, WallClock
 
 Codes = NDArray[np.uint16]
@@ -334,13 +335,13 @@ class SimulatedBoard:
         except BaseException:
             self._release()
             raise
-        self.scpi = self.firmware.scpi
+        self.wire = self.firmware.scpi
 
     def close(self) -> None:
         """May be called twice: the chip is saved once, as long as it is ours."""
         try:
             if self._lock is not None and self._path is not None:
-                with self.scpi.lock:
+                with self.wire.lock:
                     self.firmware.chip.save(self._path)
         finally:
             self._release()
@@ -382,6 +383,6 @@ def _hold(path: Path) -> FileLock:
     return lock
 
 
-def build(options: dict[str, Any], folder: Path) -> SimulatedBoard:
+def build(options: dict[str, Any], site: Site) -> SimulatedBoard:
     """Entry point `labctl.simulators`: the board of a `[simulated.NAME]` table. Raises ValueError with one sentence."""
-    return SimulatedBoard(msgspec.convert(options, BoardOptions), folder)
+    return SimulatedBoard(msgspec.convert(options, BoardOptions), site.folder)

@@ -2,8 +2,9 @@
 
 Only the file's `[simulated.NAME]` tables count here: `simulator` names an entry point of the group
 `labctl.simulators`, `resource_name` is where it answers, every other key is the simulator's own. An entry
-point is a callable `build(options, folder)` that gives an object with `scpi`, the Instrument, and
-`close()`.
+point is a callable `build(options, site)` that gives an object with `wire`, what a server connects to, and
+`close()`. What has no wire of its own, as a chip on a probe card, has no resource name and a `wire` of None; other
+simulators find it by its name.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, Protocol
 import msgspec
 from pyvisa import rname
 
-from ..scpi import Instrument
+from ..wire import Site, Wire
 
 ENTRY_POINTS = "labctl.simulators"
 
@@ -34,20 +35,20 @@ class SimulatedInstrument(Protocol):
     """What a simulator builds: an instrument, and whatever has to be saved when it is switched off."""
 
     @property
-    def scpi(self) -> Instrument: ...
+    def wire(self) -> Wire | None: ...
 
     def close(self) -> None: ...
 
 
 class Simulator(Protocol):
-    """What an entry point names. `folder` is what relative paths among the options start from."""
+    """What an entry point names."""
 
-    def __call__(self, options: dict[str, Any], folder: Path) -> SimulatedInstrument: ...
+    def __call__(self, options: dict[str, Any], site: Site) -> SimulatedInstrument: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One `[simulated.NAME]` table; the resource name in canonical form."""
+    """One `[simulated.NAME]` table; the resource name in canonical form, empty where it has none."""
 
     name: str
     simulator: str
@@ -63,33 +64,62 @@ class SimulatedBench:
         self.entries = entries
         self._source = source
         self._folder = folder
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # building one may need another
         self._built: dict[str, SimulatedInstrument] = {}
-        self._by_resource = {entry.resource_name.casefold(): entry for entry in entries.values()}
+        self._building: list[str] = []
+        self._by_resource = {entry.resource_name.casefold(): entry for entry in entries.values() if entry.resource_name}
 
     def find(self, resource_name: str) -> Entry | None:
         """The instrument that answers at `resource_name`, in any of its spellings."""
         return self._by_resource.get(canonical(resource_name).casefold())
 
-    def instrument(self, entry: Entry) -> Instrument:
+    @property
+    def wired(self) -> list[Entry]:
+        """The instruments one can talk to, in the file's order."""
+        return [entry for entry in self.entries.values() if entry.resource_name]
+
+    def wire(self, entry: Entry) -> Wire:
+        """What to connect to, of an entry with a resource name. Raises HostingError as `simulated` does."""
+        wire = self.simulated(entry).wire
+        assert wire is not None  # `_build` has seen to that
+        return wire
+
+    def simulated(self, entry: Entry) -> SimulatedInstrument:
         """Built the first time. Raises HostingError where its simulator is missing or refuses its options."""
         with self._lock:
             if entry.name not in self._built:
                 self._built[entry.name] = self._build(entry)
-            return self._built[entry.name].scpi
+            return self._built[entry.name]
 
     def close(self) -> None:
         """Switch off what was built, each even if another one fails to. May be called twice."""
         with self._lock, ExitStack() as closing:
-            for simulated in self._built.values():
+            for simulated in self._built.values():  # the last built, which may need the others, is closed first
                 closing.callback(simulated.close)
             self._built = {}
 
     def _build(self, entry: Entry) -> SimulatedInstrument:
         where = f"{self._source}: $.simulated.{entry.name}"
+        if entry.name in self._building:
+            raise HostingError(f"{where}: needs itself, by way of {' and '.join(self._building)}")
         build = _load_simulator(entry.simulator, f"{where}.simulator")
-        with _naming(where):
-            return build(dict(entry.options), self._folder)
+        self._building.append(entry.name)
+        try:
+            with _naming(where):
+                simulated = build(dict(entry.options), Site(self._folder, self._named))
+        finally:
+            self._building.pop()
+        if (simulated.wire is None) != (not entry.resource_name):
+            simulated.close()
+            needed = "has nothing to talk to: leave it out" if entry.resource_name else "missing"
+            raise HostingError(f"{where}.resource_name: {needed}")
+        return simulated
+
+    def _named(self, name: str) -> SimulatedInstrument:
+        """Another one of this bench file. Raises ValueError where there is none of that name."""
+        if name not in self.entries:
+            raise ValueError(f"there is no [simulated.{name}]; there are: {', '.join(self.entries)}")
+        return self.simulated(self.entries[name])
 
 
 def load(path: Path | None) -> SimulatedBench:
@@ -132,7 +162,7 @@ def _entries(source: str, document: Mapping[str, Any]) -> dict[str, Entry]:
     owners: dict[str, str] = {}
     for name, table in tables.items():
         entry = _entry(f"{source}: $.simulated.{name}", name, table)
-        owner = owners.setdefault(entry.resource_name.casefold(), name)
+        owner = owners.setdefault(entry.resource_name.casefold(), name) if entry.resource_name else name
         if owner != name:
             raise HostingError(
                 f"{source}: $.simulated.{name}.resource_name: {entry.resource_name} is already {owner}'s"
@@ -146,11 +176,11 @@ def _entry(where: str, name: str, table: Any) -> Entry:
         raise HostingError(f"{where}: expected a table")
     options = dict(table)
     for key in ("simulator", "resource_name"):
-        if not isinstance(options.get(key), str):
+        if not isinstance(options.get(key, "" if key == "resource_name" else None), str):
             raise HostingError(f"{where}.{key}: expected text")
     simulator = options.pop("simulator")
     try:
-        resource_name = canonical(options.pop("resource_name"))
+        resource_name = canonical(options.pop("resource_name")) if "resource_name" in options else ""
     except HostingError as problem:
         raise HostingError(f"{where}.resource_name: {problem}") from None
     return Entry(name, simulator, resource_name, options)
@@ -173,6 +203,8 @@ def _naming(where: str) -> Iterator[None]:
     """Say `where` in front of what a simulator finds wrong with its options or files."""
     try:
         yield
+    except HostingError:
+        raise  # another one's, which says where it was
     except msgspec.ValidationError as problem:
         text, _, path = str(problem).partition(" - at `$")
         raise HostingError(f"{where}{path.rstrip('`')}: {text[0].lower()}{text[1:]}") from problem

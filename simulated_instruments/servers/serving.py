@@ -49,9 +49,9 @@ def serve(path: Path | None, *, host: str = "127.0.0.1", port: int | None = None
         bench = load(path)
         opened.callback(bench.close)
         bound = []
-        for index, entry in enumerate(bench.entries.values()):
+        for index, entry in enumerate(bench.wired):
             wanted = _port_of(entry) if port is None else port + index * (port > 0)
-            server = TcpServer(bench.instrument(entry), host, wanted)
+            server = TcpServer(bench.wire(entry), host, wanted)
             try:
                 server.start()
             except (OSError, OverflowError) as problem:

@@ -12,8 +12,8 @@ import select
 import socket
 import threading
 
-from ..scpi import Exchange, Instrument
 from ..scpi.formatting import Segment
+from ..wire import Conversation, Wire
 
 _BACKLOG = 16
 _SMALL = 8 * 1024
@@ -23,17 +23,17 @@ _PATIENCE = 5.0  # s to wait at closing for a handler that is at work
 
 
 class TcpServer:
-    """Serves `instrument` from `start()` to `close()`, to any number of clients at once.
+    """Serves what is behind `wire` from `start()` to `close()`, to any number of clients at once.
 
     Each connection begins with empty buffers and, as on a real instrument, shares status, errors and settings
     with the others. What a client sent of an unfinished message is dropped when it leaves.
     """
 
-    def __init__(self, instrument: Instrument, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, wire: Wire, host: str = "127.0.0.1", port: int = 0) -> None:
         """port: 0 for any free one; `port` tells which after `start()`."""
         self.host = host
         self.port = port
-        self._instrument = instrument
+        self._wire = wire
         self._listener: socket.socket | None = None
         self._clients: dict[socket.socket, threading.Thread] = {}
         self._lock = threading.Lock()
@@ -103,13 +103,13 @@ class TcpServer:
             with connection:
                 with contextlib.suppress(OSError):  # it may have left already
                     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                _converse(connection, self._instrument.connect(stream=True))
+                _converse(connection, self._wire.connect(stream=True))
         finally:
             with self._lock:
                 del self._clients[connection]
 
 
-def _converse(connection: socket.socket, exchange: Exchange) -> None:
+def _converse(connection: socket.socket, exchange: Conversation) -> None:
     """Until either side hangs up."""
     while count := _receive(connection, exchange.writable()):
         exchange.received(count)

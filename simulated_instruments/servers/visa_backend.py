@@ -64,7 +64,7 @@ class LabctlVisaLibrary(highlevel.VisaLibraryBase):
 
     def list_resources(self, session: VISARMSession, query: str = "?*::INSTR") -> tuple[str, ...]:
         bench = self._opened(session)
-        return rname.filter([entry.resource_name for entry in bench.entries.values()], query)
+        return rname.filter([entry.resource_name for entry in bench.wired], query)
 
     def open(
         self,
@@ -84,7 +84,7 @@ class LabctlVisaLibrary(highlevel.VisaLibraryBase):
             return VISASession(0), self.handle_return_value(None, StatusCode.error_resource_not_found)
         number = VISASession(next(self._numbers))
         locks = self._locks.setdefault(entry.name, ResourceLocks())
-        opened = VisaSession(number, session, parsed, bench.instrument(entry), locks)
+        opened = VisaSession(number, session, parsed, bench.wire(entry), locks)
         if not _lock_on_opening(opened, access_mode, open_timeout):
             return VISASession(0), self.handle_return_value(None, StatusCode.error_resource_locked)
         self._sessions[number] = opened

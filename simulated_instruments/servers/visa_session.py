@@ -10,7 +10,7 @@ from __future__ import annotations
 from pyvisa import constants, rname
 from pyvisa.constants import BufferOperation, ResourceAttribute, SerialTermination, StatusCode
 
-from ..scpi import Instrument
+from ..wire import Wire
 from .visa_attributes import SessionAttributes
 from .visa_locks import ResourceLocks
 
@@ -31,7 +31,7 @@ class VisaSession:
         number: int,
         manager: int,
         parsed: rname.ResourceName,
-        instrument: Instrument,
+        wire: Wire,
         locks: ResourceLocks,
     ) -> None:
         self.number = number
@@ -40,7 +40,7 @@ class VisaSession:
         self.events_enabled = False
         self._serial = isinstance(parsed, rname.ASRLInstr)
         self._stream = self._serial or isinstance(parsed, rname.TCPIPSocket)
-        self._exchange = instrument.connect(stream=self._stream)
+        self._exchange = wire.connect(stream=self._stream)
         self._requests_told = 0
 
     def write(self, data: bytes) -> StatusCode:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from labctl.simulated_instruments.instruments.test_board import build
+from labctl.simulated_instruments.wire import Site
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -65,8 +66,8 @@ def test_the_readme_script_runs_and_says_how_much_is_in_window(tmp_path: Path) -
 
 
 def test_the_board_answers_as_its_command_set_shows(tmp_path: Path) -> None:
-    board = build({"chip": "R40-0001"}, tmp_path)
-    exchange = board.scpi.connect()
+    board = build({"chip": "R40-0001"}, Site(tmp_path))
+    exchange = board.wire.connect()
     for transcript in fences(DOCS / "board-commands.md", "scpi"):
         for line in transcript.splitlines():
             direction, text = line[0], line[2:]

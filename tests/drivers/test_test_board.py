@@ -215,7 +215,7 @@ def test_after_a_read_of_unknown_fate_the_boards_own_voltage_is_made_sure_of(boa
         cable.faults.extend(["before", "before"])
         with pytest.raises(LinkError):
             driver.read(np.array([1], np.uint32), voltage=0.5)
-        with board.board.scpi.lock:
+        with board.board.wire.lock:
             board.board.firmware.chip.read_voltage = 0.5  # as if the board had come no further than this
         again = driver.read(np.array([1], np.uint32)).conductance[0, 0]
         assert board.board.firmware.chip.read_voltage == 0.2
@@ -556,7 +556,7 @@ def test_after_a_fault_a_strangers_batches_are_found_out(board: ServedBoard, cab
 
 
 def test_a_board_that_never_answers_is_given_up_near_the_time_allowed(board: ServedBoard) -> None:
-    with board.driver(timeout=0.3) as driver, board.board.scpi.lock:
+    with board.driver(timeout=0.3) as driver, board.board.wire.lock:
         started = time.monotonic()
         with pytest.raises(LinkTimeoutError, match=r"waiting for the answer to .*PULSe:APPLy"):
             driver.pulse(batch_of([1]))

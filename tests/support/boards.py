@@ -12,6 +12,7 @@ from labctl.array import Operation, PulseBatch, Scale
 from labctl.drivers.test_board import TestBoard
 from labctl.simulated_instruments.instruments.test_board import SimulatedBoard, build
 from labctl.simulated_instruments.servers.tcp import TcpServer
+from labctl.simulated_instruments.wire import Site
 
 DAC = Scale(5.0 / 65_536, 0.0, 16, "V")
 
@@ -26,8 +27,8 @@ class ServedBoard:
         self._start()
 
     def _start(self) -> None:
-        self.board: SimulatedBoard = build(self._options, self._folder)
-        self.server = TcpServer(self.board.scpi, port=self._port)
+        self.board: SimulatedBoard = build(self._options, Site(self._folder))
+        self.server = TcpServer(self.board.wire, port=self._port)
         self.server.start()
         self._port = self.server.port
 
@@ -50,7 +51,7 @@ class ServedBoard:
     @property
     def pulses(self) -> np.ndarray:
         """Pulses each cell has had, (cells,)."""
-        with self.board.scpi.lock:
+        with self.board.wire.lock:
             return self.board.firmware.chip.pulse_counts.ravel().copy()
 
     def driver(self, resource_name: str | None = None, **settings: object) -> TestBoard:

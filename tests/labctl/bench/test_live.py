@@ -321,7 +321,7 @@ def test_safe_state_that_is_not_reached_is_reported_within_its_deadline(tmp_path
         array = bench.array()
         array.connect()
         array.pulse(batch_of([1], 2))
-        with board.board.scpi.lock:  # the board hangs
+        with board.board.wire.lock:  # the board hangs
             started = time.monotonic()
             (report,) = bench.safe_state()
             assert time.monotonic() - started < 1.2

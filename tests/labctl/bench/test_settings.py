@@ -69,7 +69,7 @@ MISTAKES = {
     ),
     "a key the driver does not know": (
         ("visa_library", "libary"),
-        "$.instruments.board: object contains unknown field `libary`; there are: driver, resource_name, visa_library, timeout, wire_log, rows,",
+        "$.instruments.board: object contains unknown field `libary`; there are: driver, resource_name, timeout, wire_log, visa_library, rows,",
     ),
     "a wrong unit": (
         ('visa_library = "@labctl"', 'timeout = "5 V"'),
@@ -172,7 +172,7 @@ def test_what_cannot_be_read_as_text_says_why(make: object, reason: str, tmp_pat
 def test_a_driver_without_settings_of_its_own_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("labctl.bench.settings.load_plugin", lambda *_: object)
     assert reading(GOOD, tmp_path) == (
-        "bench.toml: $.instruments.board.driver: 'test_board' has no Settings that extend VisaSettings"
+        "bench.toml: $.instruments.board.driver: 'test_board' has no Settings that extend InstrumentSettings"
     )
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from labctl.links.blocks import decode, encode_header
 from labctl.simulated_instruments.instruments.clocks import FIRST_POWER_ON
 from labctl.simulated_instruments.instruments.test_board import SimulatedBoard, build
+from labctl.simulated_instruments.wire import Site
 
 ROWS, COLS = 6, 10
 CELLS = ROWS * COLS
@@ -28,7 +29,7 @@ class Bench:
     def __init__(self, board: SimulatedBoard) -> None:
         self.board = board
         self.chip = board.firmware.chip
-        self.exchange = board.scpi.connect()
+        self.exchange = board.wire.connect()
         self.ask("*CLS;:OUTP ON;:FORM:BORD SWAP;:FORM:DATA REAL,32")
 
     def ask(self, *parts: str | np.ndarray) -> bytes:
@@ -61,7 +62,7 @@ def codes(count: int, volts: float = 2.5) -> np.ndarray:
 
 
 def new_board(**options: object) -> SimulatedBoard:
-    return build({"chip": "T-7", "rows": ROWS, "cols": COLS, **options}, Path())
+    return build({"chip": "T-7", "rows": ROWS, "cols": COLS, **options}, Site(Path()))
 
 
 @pytest.fixture
@@ -358,10 +359,10 @@ def test_it_says_what_it_is(bench: Bench) -> None:
 
 def test_what_a_chip_remembers_is_saved_and_found_again(tmp_path: Path) -> None:
     options = {"chip": "T-7", "rows": ROWS, "cols": COLS, "state": "chip.h5"}
-    first = build(options, tmp_path)
+    first = build(options, Site(tmp_path))
     Bench(first).pulse(1, u4(3, 4))
     first.close()
-    again = build(options, tmp_path)
+    again = build(options, Site(tmp_path))
     found = Bench(again)
     assert set(np.flatnonzero(again.firmware.chip.pulse_counts)) == {3, 4}
     assert found.ask(":PULS:SEQ?") == b"0"
@@ -371,13 +372,13 @@ def test_what_a_chip_remembers_is_saved_and_found_again(tmp_path: Path) -> None:
 def test_closing_twice_saves_once(tmp_path: Path) -> None:
     """By the second time the chip may be another process's."""
     options = {"chip": "T-7", "rows": ROWS, "cols": COLS, "state": "chip.h5"}
-    first = build(options, tmp_path)
+    first = build(options, Site(tmp_path))
     first.close()
-    second = build(options, tmp_path)
+    second = build(options, Site(tmp_path))
     Bench(second).pulse(1, u4(3))
     second.close()
     first.close()
-    third = build(options, tmp_path)
+    third = build(options, Site(tmp_path))
     assert third.firmware.chip.pulse_counts.sum() == 1
     third.close()
 
@@ -386,7 +387,8 @@ def test_a_state_in_use_by_another_process_is_left_alone(tmp_path: Path) -> None
     code = (
         "import sys; from pathlib import Path\n"
         "from labctl.simulated_instruments.instruments.test_board import build\n"
-        "board = build({'state': 'chip.h5', 'rows': 4, 'cols': 4}, Path(sys.argv[1]))\n"
+        "from labctl.simulated_instruments.wire import Site\n"
+        "board = build({'state': 'chip.h5', 'rows': 4, 'cols': 4}, Site(Path(sys.argv[1])))\n"
         "print('holding', flush=True); sys.stdin.read()\n"
     )
     with subprocess.Popen(
@@ -395,24 +397,24 @@ def test_a_state_in_use_by_another_process_is_left_alone(tmp_path: Path) -> None
         assert holder.stdout is not None
         assert holder.stdout.readline() == "holding\n"
         with pytest.raises(ValueError, match=r"^the chip of chip\.h5 is in use by another process$"):
-            build({"state": "chip.h5"}, tmp_path)
+            build({"state": "chip.h5"}, Site(tmp_path))
         holder.kill()
         holder.wait()
-    build({"state": "chip.h5", "rows": 4, "cols": 4}, tmp_path).close()
+    build({"state": "chip.h5", "rows": 4, "cols": 4}, Site(tmp_path)).close()
 
 
 def test_a_state_of_another_chip_is_refused_and_let_go_of(tmp_path: Path) -> None:
-    build({"chip": "A", "state": "chip.h5", "rows": 4, "cols": 4}, tmp_path).close()
+    build({"chip": "A", "state": "chip.h5", "rows": 4, "cols": 4}, Site(tmp_path)).close()
     with pytest.raises(ValueError, match=r"^chip\.h5 is the state of chip 'A', not of 'B'$") as raised:
-        build({"chip": "B", "state": "chip.h5"}, tmp_path)
-    build({"chip": "A", "state": "chip.h5"}, tmp_path).close()
+        build({"chip": "B", "state": "chip.h5"}, Site(tmp_path))
+    build({"chip": "A", "state": "chip.h5"}, Site(tmp_path)).close()
     assert raised  # whose traceback has kept the refused board alive until here
 
 
 def test_a_file_that_is_no_state_is_refused_and_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "chip.h5").write_text("my thesis")
     with pytest.raises(ValueError, match=r"chip\.h5 cannot be read as the state of a simulated chip"):
-        build({"state": "chip.h5"}, tmp_path)
+        build({"state": "chip.h5"}, Site(tmp_path))
     assert (tmp_path / "chip.h5").read_text() == "my thesis"
 
 
@@ -422,7 +424,7 @@ def test_another_periphery_shows_the_same_cells(tmp_path: Path) -> None:
     options = {"chip": "T-7", "rows": ROWS, "cols": COLS, "state": "chip.h5"}
     shown = []
     for periphery in ("test_macro", "ideal"):
-        board = build({**options, "periphery": periphery}, tmp_path)
+        board = build({**options, "periphery": periphery}, Site(tmp_path))
         if not shown:
             Bench(board).ask(":PULS:APPL:ALL ", shape(), codes(CELLS, 4.2))
         shown.append(Bench(board).block(":READ:REG? 0,0,6,10,100").reshape(100, CELLS).mean(axis=0))
@@ -446,10 +448,10 @@ def test_another_periphery_shows_the_same_cells(tmp_path: Path) -> None:
 )
 def test_options_that_make_no_board_are_one_sentence(options: dict[str, object], sentence: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="^" + sentence):
-        build(options, tmp_path)
+        build(options, Site(tmp_path))
 
 
 @pytest.mark.parametrize(("options", "path"), [({"rows": "many"}, "rows"), ({"colour": 1}, "colour")])
 def test_options_of_the_wrong_kind_name_their_key(options: dict[str, object], path: str, tmp_path: Path) -> None:
     with pytest.raises(msgspec.ValidationError, match=path):
-        build(options, tmp_path)
+        build(options, Site(tmp_path))

@@ -18,16 +18,16 @@ from labctl.simulated_instruments.scpi import Block, Command, Instrument, Numeri
 
 
 class Toy:
-    def __init__(self, options, folder):
+    def __init__(self, options, site):
         if "refuse" in options:
             raise ValueError(f"$.refuse: {options['refuse']}")
         self.level = 0.0
         self.memory = np.zeros(0, "<u2")
-        self.state = folder / options["state"] if "state" in options else None
+        self.state = site.folder / options["state"] if "state" in options else None
         if self.state and self.state.exists():
             self.level = float(self.state.read_text())
         codes = Block(dtype=np.uint16)
-        self.scpi = Instrument(
+        self.wire = Instrument(
             ("Toys", "Toy", options.get("serial", "0"), "1"),
             [
                 setting("LEVel", Numeric(unit="V"), self, "level"),
@@ -56,12 +56,34 @@ class Toy:
 class Unsaveable(Toy):
     def close(self):
         raise OSError("disk full")
+
+
+class Leaf:
+    wire = None
+
+    def __init__(self, options, site):
+        self.closings = []
+
+    def close(self):
+        self.closings.append("leaf")
+
+
+class Grafted(Toy):
+    def __init__(self, options, site):
+        super().__init__(options, site)
+        self.on = site.find(options["on"])
+        self.name = options.get("serial", "")
+
+    def close(self):
+        self.on.closings.append(self.name)
 '''
 
 ENTRY_POINTS = """
 [labctl.simulators]
 toy = toy_simulator:Toy
 unsaveable = toy_simulator:Unsaveable
+leaf = toy_simulator:Leaf
+grafted = toy_simulator:Grafted
 broken = toy_simulator:Missing
 absent = no_such_module:build
 """

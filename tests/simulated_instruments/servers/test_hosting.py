@@ -12,7 +12,7 @@ from labctl.simulated_instruments.servers.hosting import HostingError, Simulated
 def identity(bench: SimulatedBench, resource_name: str) -> str:
     entry = bench.find(resource_name)
     assert entry is not None
-    return bench.instrument(entry).identity[2]
+    return bench.wire(entry).identity[2]
 
 
 def test_instruments_answer_at_any_spelling_of_their_resource_name(bench: Path) -> None:
@@ -33,7 +33,7 @@ def test_an_instrument_is_built_once_and_only_when_it_is_asked_for(bench: Path, 
     loaded.close()
     assert not (tmp_path / "level.txt").exists()
     entry = loaded.entries["socket"]
-    assert loaded.instrument(entry) is loaded.instrument(entry)
+    assert loaded.wire(entry) is loaded.wire(entry)
     loaded.close()
     loaded.close()
     assert (tmp_path / "level.txt").read_text() == "0.0"
@@ -44,7 +44,7 @@ def test_every_instrument_is_closed_even_where_one_fails_to(bench: Path, tmp_pat
     bench.write_text(text)
     loaded = load(bench)
     for entry in loaded.entries.values():
-        loaded.instrument(entry)
+        loaded.wire(entry)
     with pytest.raises(OSError, match="disk full"):
         loaded.close()
     assert (tmp_path / "level.txt").exists()
@@ -64,7 +64,7 @@ def test_a_bench_without_simulated_instruments_has_none(tmp_path: Path) -> None:
         ("simulated = 1", "$.simulated: expected tables, as in [simulated.board]"),
         ("[simulated]\nx = 1", "$.simulated.x: expected a table"),
         ("[simulated.x]", "$.simulated.x.simulator: expected text"),
-        ('[simulated.x]\nsimulator = "toy"', "$.simulated.x.resource_name: expected text"),
+        ('[simulated.x]\nsimulator = "toy"\nresource_name = 5', "$.simulated.x.resource_name: expected text"),
         (
             '[simulated.x]\nsimulator = "toy"\nresource_name = "nonsense"',
             "$.simulated.x.resource_name: 'nonsense' is not a VISA resource name",
@@ -99,6 +99,9 @@ def test_a_missing_bench_file_is_named(tmp_path: Path) -> None:
         ('simulator = "broken"', "$.simulated.board.simulator: the simulator 'broken' cannot be loaded: "),
         ('simulator = "absent"', "$.simulated.board.simulator: the simulator 'absent' cannot be loaded: "),
         ('simulator = "toy"\nrefuse = "no"', "$.simulated.board: $.refuse: no"),
+        ('simulator = "leaf"', "$.simulated.board.resource_name: has nothing to talk to: leave it out"),
+        ('simulator = "grafted"\non = "tree"', "$.simulated.board: there is no [simulated.tree]; there are: board"),
+        ('simulator = "grafted"\non = "board"', "$.simulated.board: needs itself, by way of board"),
     ],
 )
 def test_what_a_simulator_lacks_or_refuses_is_said_when_it_is_built(
@@ -109,7 +112,7 @@ def test_what_a_simulator_lacks_or_refuses_is_said_when_it_is_built(
     path.write_text(f'[simulated.board]\nresource_name = "GPIB::1"\n{options}')
     loaded = load(path)
     with pytest.raises(HostingError) as caught:
-        loaded.instrument(loaded.entries["board"])
+        loaded.wire(loaded.entries["board"])
     assert str(caught.value).startswith(f"{path}: {sentence}")
 
 
@@ -120,3 +123,28 @@ def test_the_package_has_a_bench_of_its_own() -> None:
 def test_a_canonical_name_spells_out_what_may_be_left_out() -> None:
     assert canonical("TCPIP::h::5025::SOCKET") == "TCPIP0::h::5025::SOCKET"
     assert canonical("GPIB::3") == "GPIB0::3::INSTR"
+
+
+def test_what_has_no_wire_is_found_by_name_and_closed_after_those_who_need_it(plugin: Path, tmp_path: Path) -> None:
+    assert plugin.exists()
+    path = tmp_path / "bench.toml"
+    path.write_text(
+        '[simulated.leaf]\nsimulator = "leaf"\n'
+        '[simulated.first]\nsimulator = "grafted"\nresource_name = "GPIB::1"\non = "leaf"\nserial = "first"\n'
+        '[simulated.second]\nsimulator = "grafted"\nresource_name = "GPIB::2"\non = "leaf"\nserial = "second"\n'
+    )
+    loaded = load(path)
+    assert [entry.name for entry in loaded.wired] == ["first", "second"]
+    first, second = (loaded.simulated(entry).on for entry in loaded.wired)
+    assert first is second is loaded.simulated(loaded.entries["leaf"])
+    loaded.close()
+    assert first.closings == ["second", "first", "leaf"]
+
+
+def test_what_can_be_talked_to_needs_a_resource_name(plugin: Path, tmp_path: Path) -> None:
+    assert plugin.exists()
+    path = tmp_path / "bench.toml"
+    path.write_text('[simulated.board]\nsimulator = "toy"')
+    loaded = load(path)
+    with pytest.raises(HostingError, match=r"\$\.simulated\.board\.resource_name: missing"):
+        loaded.simulated(loaded.entries["board"])

@@ -23,7 +23,7 @@ from labctl.simulated_instruments.servers.tcp import TcpServer
 @pytest.fixture
 def instrument(bench: Path) -> Iterator[Instrument]:
     loaded = load(bench)
-    yield loaded.instrument(loaded.entries["socket"])
+    yield loaded.wire(loaded.entries["socket"])
     loaded.close()
 
 
