@@ -56,6 +56,11 @@ class Scale:
         """The highest code. An ADC that reads it is saturated."""
         return (1 << self.bits) - 1
 
+    @property
+    def dtype(self) -> type[np.unsignedinteger[Any]]:
+        """Of codes: two bytes, or four where the converter has more than 16 bits."""
+        return np.uint16 if self.bits <= 16 else np.uint32
+
     def values(self, codes: ArrayLike) -> NDArray[np.float32]:
         """SI values of `codes`, same shape."""
         if self.bits > 16:  # float32 would not hold the codes
@@ -72,7 +77,7 @@ class Scale:
         if not np.all((rounded >= 0) & (rounded <= self.top)):  # also catches NaN
             low, high = self.offset, self.offset + self.step * self.top
             raise ValueError(f"outside the converter's range of {low:g} to {high:g} {self.unit}")
-        return rounded.astype(np.uint16 if self.bits <= 16 else np.uint32)
+        return rounded.astype(self.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +112,12 @@ class PulseBatch:
 class Readout:
     """What one exchange read: one code a cell and repeat.
 
-    cells: (n,) u32. codes: (repeats, n) u16. scale: code -> S. time: s since 1970-01-01T00:00:00Z on the array's
-    clock when the first cell's turn began; each cell takes `seconds_per_cell`, repeats one after another.
+    cells: (n,) u32. codes: (repeats, n), of `Scale.dtype`. scale: code -> S. time: s since 1970-01-01T00:00:00Z on the
+    array's clock when the first cell's turn began; each cell takes `seconds_per_cell`, repeats one after another.
     """
 
     cells: Cells
-    codes: NDArray[np.uint16]
+    codes: NDArray[np.unsignedinteger[Any]]
     scale: Scale
     time: float
     seconds_per_cell: float

@@ -41,6 +41,10 @@ class ExportError(UsageError):
     """What was asked to be exported is neither a run nor a chip file, or holds nothing the simulator can use."""
 
 
+class NoWireLogError(UsageError):
+    """What was named as a wire log is not there, or is none."""
+
+
 class LinkError(LabctlError):
     """The wire failed: who waited, for what, on which resource, how long, after which traffic."""
 
@@ -57,6 +61,12 @@ class LinkClosedError(LinkError):
 
 class LeaseError(LinkError):
     """Another process holds the instrument."""
+
+
+class ReplayError(LabctlError):
+    """What was sent is not what had been recorded; a note of several lines shows both, aligned."""
+
+    exit_code = 3
 
 
 class InstrumentError(LabctlError):

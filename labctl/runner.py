@@ -37,7 +37,17 @@ from labctl.array import (
 )
 from labctl.bench.limits import LimitGuard
 from labctl.bench.live import ArrayPlan, BenchArray, SafeStateReport
-from labctl.errors import CapabilityError, Interrupted, LabctlError, RunError, SettingsError, UsageError
+from labctl.errors import (
+    CapabilityError,
+    InstrumentError,
+    Interrupted,
+    LabctlError,
+    LimitError,
+    LinkError,
+    RunError,
+    SettingsError,
+    UsageError,
+)
 from labctl.plugins import load_protocol
 from labctl.provenance import describe_settings, source_state
 from labctl.recording.layout import Outcome
@@ -89,8 +99,28 @@ def prepare(protocol: str | Procedure, array: BenchArray | ArrayPlan, **settings
         cost = procedure.plan(array.geometry, array.dac, array.adc, typed)
     except SettingsError as problem:
         raise SettingsError(f"{procedure.name}: {problem}") from None
-    array.guard.check_plan(cost)
+    try:
+        array.guard.check_plan(cost)
+    except LimitError as problem:
+        raise LimitError(f"{problem}{_set_by(typed, array.guard.limits)}") from None
     return Prepared(procedure, typed, cost)
+
+
+def _set_by(settings: msgspec.Struct, limits: PulseLimits) -> str:
+    """Which of the `settings` are widths that no pulse can have, as the end of a sentence."""
+    least, most = limits.min_width or 0.0, limits.max_width or float("inf")
+    names = [name for name, width in _widths(settings) if not least <= width <= most]
+    return f": set {' and '.join(names)}" if names else ""
+
+
+def _widths(settings: msgspec.Struct, within: str = "") -> Iterator[tuple[str, float]]:
+    """The path of every pulse width in `settings`, as `--set` takes it, and its s."""
+    for name in settings.__struct_fields__:
+        value = getattr(settings, name)
+        if isinstance(value, msgspec.Struct):
+            yield from _widths(value, f"{within}{name}.")
+        elif name == "width":
+            yield f"{within}{name}", value
 
 
 def run(
@@ -137,6 +167,7 @@ class _Run:
         self.started = time.perf_counter()
         self.path: Path | None = None
         self.writer: RunWriter | None = None
+        self.sampler = AuxiliarySampler(array)
         self.stop = _StopSwitch()
 
     def go(self) -> RunResult:
@@ -145,6 +176,7 @@ class _Run:
         with self.stop.installed():
             try:
                 summary = self._drive(self._open())
+                self.sampler.sample()
                 outcome = Outcome.INTERRUPTED if self.stop.requested else Outcome.FINISHED
                 message = self.stop.reason
             except KeyboardInterrupt:
@@ -155,6 +187,7 @@ class _Run:
             self.stop.is_ending = True
             reports = self.array.bench.safe_state()
             failure = self._close(outcome, message, summary, reports) or failure
+            self.array.bench.note_run(None)
         if outcome is Outcome.INTERRUPTED and failure is None:
             failure = Interrupted(message)
         if failure is not None:
@@ -165,13 +198,14 @@ class _Run:
 
     def _drive(self, writer: RunWriter) -> dict[str, Any]:
         """Step the protocol to its end, or to where it stops when asked."""
-        recorded = RecordedArray(self.array.driver, self.array.guard, writer)
+        recorded, sampler = RecordedArray(self.array.driver, self.array.guard, writer), self.sampler
         steps = self.prepared.procedure.steps(recorded, self.prepared.settings, self.rng)
         asked = False
         try:
             step = next(steps)
             while True:
                 writer.step(step, time=recorded.time)
+                sampler.sample_when_due()
                 self.progress(step)
                 if self.stop.requested and not asked:
                     asked = True
@@ -201,9 +235,12 @@ class _Run:
             adc=self.array.adc,
             started=started,
             provenance=self._provenance(snapshot),
+            auxiliaries=self.array.quantities,
             fsync=self.fsync,
         )
         self.path = path
+        self.array.bench.note_run(path)
+        self.sampler.begin(self.writer)
         return self.writer
 
     def _provenance(self, snapshot: Mapping[str, Any]) -> dict[str, Any]:
@@ -239,6 +276,7 @@ class _Run:
         ended = {
             "elapsed_s": time.perf_counter() - self.started,
             "safe_state": [{"instrument": each.instrument, "problem": each.problem} for each in reports],
+            **({"auxiliary_problems": self.sampler.problems} if self.sampler.problems else {}),
         }
         try:
             self.writer.close(outcome, message=message, summary={**summary, **ended}, snapshot_after=snapshot)
@@ -318,6 +356,44 @@ class RecordedArray:
 
     def _advance(self, readout: Readout) -> None:
         self.time = readout.time + readout.codes.size * readout.seconds_per_cell
+
+
+class AuxiliarySampler:
+    """Reads what stands around the array into the run file, between steps and not too often.
+
+    One that does not answer when a run begins keeps it from beginning. Later it costs the run only that
+    reading: NaN in the file, and the first reason an instrument gave in `problems`.
+    """
+
+    def __init__(self, array: BenchArray) -> None:
+        self.problems: dict[str, str] = {}
+        self._auxiliaries = array.auxiliaries
+        self._interval = array.auxiliary_interval
+        self._writer: RunWriter | None = None
+        self._due = 0.0
+
+    def begin(self, writer: RunWriter) -> None:
+        """The first sample, to `writer` as all that follow. Raises RunError where one does not answer."""
+        self._writer = writer
+        self.sample()
+        if self.problems:
+            raise RunError(f"a run does not begin without its auxiliaries: {next(iter(self.problems.values()))}")
+
+    def sample_when_due(self) -> None:
+        if self._auxiliaries and time.monotonic() >= self._due:
+            self.sample()
+
+    def sample(self) -> None:
+        if not self._auxiliaries or self._writer is None:
+            return
+        values: dict[str, float] = {}
+        for name, auxiliary in self._auxiliaries.items():
+            try:
+                values |= {f"{name}_{quantity}": value for quantity, value in auxiliary.read().items()}
+            except (LinkError, InstrumentError) as problem:
+                self.problems.setdefault(name, str(problem))
+        self._writer.sample(values, time=time.time())
+        self._due = time.monotonic() + self._interval
 
 
 class _StopSwitch:

@@ -84,7 +84,7 @@ class _Active:
 class Programming:
     """One array being programmed: what is known of every cell, and how to go on.
 
-    reading: (cells,) u16 codes of the last verify. outcome, pulses, reversals: (cells,). formable: how many of the
+    reading: (cells,) codes of the last verify. outcome, pulses, reversals: (cells,). formable: how many of the
     targeted cells have formed. settled_error: sum of squared
     errors, in codes, of the cells that ended. labels: scalars that every step carries besides its own. on_verify: told
     of every verify read.
@@ -124,7 +124,7 @@ class Programming:
             array=array,
             settings=settings,
             windows=windows,
-            reading=codes.astype(np.uint16),
+            reading=codes.astype(array.adc.dtype),
             outcome=outcome,
             pulses=np.zeros(array.geometry.cells, np.uint16),
             reversals=np.zeros(array.geometry.cells, np.uint16),

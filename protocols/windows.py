@@ -85,7 +85,7 @@ def _codes_within(
     one, which means saturated."""
     low = np.ceil((np.maximum(target - below, least) - adc.offset) / adc.step).clip(0, adc.top)
     high = np.floor((target + above - adc.offset) / adc.step).clip(0, adc.top - 1)
-    return low.astype(np.uint16).ravel(), high.astype(np.uint16).ravel()
+    return low.astype(adc.dtype).ravel(), high.astype(adc.dtype).ravel()
 
 
 def _mask(values: np.ndarray | None, shape: tuple[int, int], name: str, *, default: bool) -> np.ndarray:

@@ -7,8 +7,9 @@ fixture.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from .instruments.clocks import BoardClock
 
@@ -46,6 +47,30 @@ class Lead(Protocol):
 
     def pulse(self, volts: float, width: float) -> None:
         """`volts` for `width` s instead of what is held, which then comes back."""
+
+
+class Probe(Lead, Protocol):
+    """A lead that can be put on other lines of its device."""
+
+    def touch(self, lines: Iterable[str]) -> None:
+        """From now on the lead is on these lines, which are thereby connected.
+
+        A name that is no line of the device is a post: where the probes that touch it meet.
+        """
+
+
+@runtime_checkable
+class Device(Protocol):
+    """A device whose lines are brought out, for a switch matrix to put leads on."""
+
+    lines: tuple[str, ...]
+
+    @property
+    def clock(self) -> BoardClock:
+        """Time on the bench."""
+
+    def probe(self) -> Probe:
+        """A new one, on no line."""
 
 
 class Fixture(Protocol):

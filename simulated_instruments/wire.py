@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from labctl.links.blocks import Buffer
 
@@ -48,6 +48,21 @@ class Conversation(Protocol):
 
     @property
     def backlog(self) -> int: ...
+
+
+@runtime_checkable
+class Patient(Protocol):
+    """A conversation whose answers may be late. Calls that give them out wait: `patience` s, for ever where None."""
+
+    patience: float | None
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A conversation that minds when an answer it has given out was not read, as IEEE 488.2 does."""
+
+    def interrupt(self) -> None:
+        """A new message has come in front of that; to be called before it is passed on."""
 
 
 class Wire(Protocol):

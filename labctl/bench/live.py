@@ -33,6 +33,7 @@ from labctl.array import (
     Readout,
     Scale,
 )
+from labctl.auxiliary import Auxiliary
 from labctl.bench.leases import Lease
 from labctl.bench.limits import CellCounts, LimitGuard
 from labctl.bench.settings import ArraySettings, BenchFile, CompositeSettings, InstrumentSettings, read_bench
@@ -130,7 +131,7 @@ class Bench:
     def _open(self, name: str) -> tuple[Any, Lease | None]:
         settings = self.file.instruments[name]
         with ExitStack() as undoing:
-            lease = Lease(settings.lease) if settings.lease else None
+            lease = self._lease(settings) if settings.lease else None
             if lease is not None:
                 lease.acquire()
                 undoing.callback(lease.release)
@@ -143,6 +144,9 @@ class Bench:
             driver.connect()
             undoing.pop_all()
         return driver, lease
+
+    def _lease(self, settings: InstrumentSettings) -> Lease:
+        return Lease(settings.lease, bench=str(self.file.path), is_private=settings.is_in_process)
 
     def _connect_parts(self, composite: CompositeSettings, undoing: ExitStack) -> dict[str, Any]:
         """Key to live part; each is used once more until the composite is let go of."""
@@ -167,6 +171,12 @@ class Bench:
             for part in self._made_of.pop(name, ()):
                 closing.callback(self.disconnect, part)
             closing.callback(driver.close)
+
+    def note_run(self, path: Path | None) -> None:
+        """Tell whoever else wants one of these instruments which run has them; None: none any more."""
+        for _, lease in self._connected.values():
+            if lease is not None:
+                lease.note_run(path)
 
     def safe_state(self) -> list[SafeStateReport]:
         """Every connected instrument to safe state, in the bench's order, each with its own deadline."""
@@ -222,21 +232,32 @@ class BenchArray:
         self._settings = settings
         self._driver: MemoryArray | None = None
         self._guard: LimitGuard | None = None
+        self._auxiliaries: dict[str, Auxiliary] = {}
 
     def connect(self) -> None:
         """Lease and connect the instrument, and learn its limits. Raises LinkError, LeaseError, InstrumentError."""
         if self._driver is not None:
             return
-        driver: MemoryArray = self.bench.connect(self._settings.instrument)
-        counts = self.bench.cell_counts(self._settings.instrument, driver.geometry.cells)
-        self._guard = LimitGuard(self._layers(driver.limits), driver.geometry, driver.dac, counts)
-        self._driver = driver
+        with ExitStack() as undoing:
+            for name in self.bench.file.auxiliaries(self._settings):
+                self._auxiliaries[name] = self.bench.connect(name)
+                undoing.callback(self.bench.disconnect, name)
+            driver: MemoryArray = self.bench.connect(self._settings.instrument)
+            undoing.callback(self.bench.disconnect, self._settings.instrument)
+            counts = self.bench.cell_counts(self._settings.instrument, driver.geometry.cells)
+            self._guard = LimitGuard(self._layers(driver.limits), driver.geometry, driver.dac, counts)
+            self._driver = driver
+            undoing.pop_all()
 
     def close(self) -> None:
         """Safe state, and let go of the instrument unless another array needs it. May be called twice."""
         if self._driver is not None:
             self._driver = self._guard = None
-            self.bench.disconnect(self._settings.instrument)
+            with ExitStack() as closing:
+                for name in self._auxiliaries:
+                    closing.callback(self.bench.disconnect, name)
+                self._auxiliaries = {}
+                closing.callback(self.bench.disconnect, self._settings.instrument)
 
     def __enter__(self) -> BenchArray:
         self.connect()
@@ -316,6 +337,26 @@ class BenchArray:
         if self._guard is None:
             raise LinkClosedError(self._not_connected)
         return self._guard
+
+    @property
+    def auxiliaries(self) -> Mapping[str, Auxiliary]:
+        """Name to live driver of what is read along with its runs."""
+        return self._auxiliaries
+
+    @property
+    def quantities(self) -> dict[str, str]:
+        """Name to unit of what the auxiliaries read; a name is the instrument's and the quantity's."""
+        file = self.bench.file
+        return {
+            f"{name}_{quantity}": unit
+            for name in self._auxiliaries
+            for quantity, unit in file.drivers[name].quantities(file.instruments[name]).items()
+        }
+
+    @property
+    def auxiliary_interval(self) -> float:
+        """s between readings of the auxiliaries, at least."""
+        return self._settings.auxiliary_interval
 
     def reserved(self) -> contextlib.AbstractContextManager[None]:
         """The array for one run: `with array.reserved(): ...`. Raises RunError while another has its instrument."""

@@ -9,13 +9,18 @@ import importlib.resources
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import msgspec
 
 from labctl.array import PulseLimits
+from labctl.auxiliary import is_auxiliary
+from labctl.bench import replays
 from labctl.errors import BenchError, UsageError
+from labctl.links.replay import LIBRARY as REPLAY
+from labctl.links.replay import ReplaySpec
 from labctl.links.resources import canonical_resource_name
 from labctl.plugins import load_plugin
 from labctl.units import Second, Volt, VoltSecond, convert
@@ -57,11 +62,21 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class ArraySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An array: which instrument it hangs on, and what this bench and these cells stand."""
+    """An array: which instrument it hangs on, and what this bench and these cells stand.
+
+    auxiliaries: instruments whose readings every run of the array records; None: all of the bench that are such.
+    auxiliary_interval: s between their readings, at least.
+    """
 
     instrument: str
     limits: LimitSettings = LimitSettings()
     cell_limits: LimitSettings = LimitSettings()
+    auxiliaries: list[str] | None = None
+    auxiliary_interval: Second = Second(10.0)
+
+    def __post_init__(self) -> None:
+        if not self.auxiliary_interval >= 0:
+            raise ValueError(f"auxiliary_interval must be 0 s or more, not {self.auxiliary_interval:g}")
 
 
 class InstrumentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,7 +99,7 @@ class InstrumentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     @property
     def is_in_process(self) -> bool:
-        """Whether the instrument is simulated inside this very process."""
+        """Whether the instrument is simulated inside this very process, or replayed."""
         return False
 
     def located(self, bench: Path) -> Self:
@@ -104,11 +119,18 @@ class WiredSettings(InstrumentSettings, frozen=True, kw_only=True, forbid_unknow
     wire_log: str | None = None
 
     library_key: ClassVar[str]
-    """Which of the settings says who carries the messages; `@labctl` there: this bench file's simulated instruments."""
+    """Which of the settings says who carries the messages. `@labctl` there: this bench file's simulated instruments;
+    `LOG@replay`: what a wire log has recorded."""
 
     def __post_init__(self) -> None:
         if not self.timeout > 0:
             raise ValueError(f"timeout must be more than 0 s, not {self.timeout:g}")
+        if self.library.endswith(REPLAY):
+            ReplaySpec.parse(self.library)
+
+    @property
+    def library(self) -> str:
+        return str(getattr(self, self.library_key))
 
     @property
     def address(self) -> str:
@@ -117,20 +139,26 @@ class WiredSettings(InstrumentSettings, frozen=True, kw_only=True, forbid_unknow
     @property
     def lease(self) -> str:
         """The address, which for an in-process instrument is this process's and its bench file's own."""
-        library = getattr(self, self.library_key)
-        return f"{self.address} of {library} in process {os.getpid()}" if self.is_in_process else self.address
+        return f"{self.address} of {self.library} in process {os.getpid()}" if self.is_in_process else self.address
 
     @property
     def is_in_process(self) -> bool:
-        return str(getattr(self, self.library_key)).endswith("@labctl")
+        return self.library.endswith(("@labctl", REPLAY))
 
     def located(self, bench: Path) -> Self:
         changed: dict[str, str] = {}
-        if getattr(self, self.library_key) == "@labctl":
+        if self.library == "@labctl":
             changed[self.library_key] = f"{bench}@labctl"
+        if self.library.endswith(REPLAY):
+            spec = ReplaySpec.parse(self.library)
+            changed[self.library_key] = str(replace(spec, log=bench.parent / spec.log))
         if self.wire_log is not None:
             changed["wire_log"] = str(bench.parent / self.wire_log)
         return msgspec.structs.replace(self, **changed)
+
+    def replayed(self, spec: ReplaySpec) -> Self:
+        """The same settings with a recording in place of the instrument; it is not recorded once more."""
+        return msgspec.structs.replace(self, **{self.library_key: str(spec), "wire_log": None})
 
 
 class VisaSettings(WiredSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -214,6 +242,7 @@ class BenchFile:
         self.instruments: dict[str, InstrumentSettings] = {}
         for name, table in self.settings.instruments.items():
             self._resolve_instrument(name, table)
+        self._replay(environment.get(replays.VARIABLE, ""))
         self._check_references()
 
     @property
@@ -241,6 +270,12 @@ class BenchFile:
             raise BenchError(f"{self.path.name}: $.arrays: no array called {name!r}; there are: {known}")
         return name, self.settings.arrays[name]
 
+    def auxiliaries(self, array: ArraySettings) -> list[str]:
+        """The instruments that are read along with the runs of `array`."""
+        if array.auxiliaries is not None:
+            return array.auxiliaries
+        return [name for name, driver in self.drivers.items() if is_auxiliary(driver)]
+
     def resolved(self) -> dict[str, Any]:
         """Every value in force, as plain JSON values."""
         plain: dict[str, Any] = msgspec.to_builtins(self.settings, enc_hook=float)
@@ -254,6 +289,8 @@ class BenchFile:
         for path, value in _leaves(self.resolved()):
             if path[0] in self._overrides:
                 origin = self._overrides[path[0]]
+            elif path[0] == "instruments" and path[1] in self._replayed and path[2] in self._replayed[path[1]]:
+                origin = replays.VARIABLE
             else:
                 origin = self.path.name if _holds(self._raw, path) else "default"
             yield ".".join(path), value, origin
@@ -288,8 +325,17 @@ class BenchFile:
             raise BenchError(f"{self.path.name}: {at}.resource_name: {problem}") from None
         self.drivers[name], self.instruments[name] = driver, settings.located(self.path)
 
+    def _replay(self, logs: str) -> None:
+        """Put recordings in the place of instruments."""
+        wired = {name: each for name, each in self.instruments.items() if isinstance(each, WiredSettings)}
+        self._replayed: dict[str, tuple[str, ...]] = {}
+        for name, spec in replays.assigned(logs, wired).items():
+            self.instruments[name] = wired[name].replayed(spec)
+            self._replayed[name] = (wired[name].library_key, "wire_log")
+
     def _check_references(self) -> None:
         owners: dict[str, str] = {}
+        logs: dict[str, str] = {}
         known = ", ".join(self.instruments) or "none"
         for name, instrument in self.instruments.items():
             owner = owners.setdefault(instrument.lease, name) if instrument.lease else name
@@ -299,17 +345,35 @@ class BenchFile:
                 )
             if isinstance(instrument, CompositeSettings):
                 self._check_parts(name, instrument, known)
+            if isinstance(instrument, WiredSettings) and instrument.wire_log:
+                self._check_log(name, instrument.wire_log, logs.setdefault(instrument.wire_log, name))
         for name, array in self.settings.arrays.items():
             if array.instrument not in self.instruments:
                 raise BenchError(
                     f"{self.path.name}: $.arrays.{name}.instrument: no instrument called {array.instrument!r}; "
                     f"there are: {known}"
                 )
+            for auxiliary in array.auxiliaries or ():
+                at = f"{self.path.name}: $.arrays.{name}.auxiliaries"
+                if auxiliary not in self.instruments:
+                    raise BenchError(f"{at}: no instrument called {auxiliary!r}; there are: {known}")
+                if not is_auxiliary(self.drivers[auxiliary]):
+                    raise BenchError(f"{at}: {auxiliary!r} is not an instrument that is read along with a run")
         for name in self.settings.safe_state_order or ():
             if name not in self.instruments:
                 raise BenchError(
                     f"{self.path.name}: $.safe_state_order: no instrument called {name!r}; there are: {known}"
                 )
+
+    def _check_log(self, name: str, log: str, owner: str) -> None:
+        """A log tells one instrument's story, and not while that story is replayed from it."""
+        at = f"{self.path.name}: $.instruments.{name}.wire_log"
+        if owner != name:
+            raise BenchError(f"{at}: {log} is already {owner}'s: give each instrument a log of its own")
+        for other, instrument in self.instruments.items():
+            library = instrument.library if isinstance(instrument, WiredSettings) else ""
+            if library.endswith(REPLAY) and ReplaySpec.parse(library).log.resolve() == Path(log).resolve():
+                raise BenchError(f"{at}: {log} is being replayed for {other}: name another file")
 
     def _check_parts(self, name: str, composite: CompositeSettings, known: str) -> None:
         for key, part in composite.parts.items():

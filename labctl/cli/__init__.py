@@ -17,6 +17,8 @@ _COMMANDS = {
     "characterize": ("labctl.cli.characterise:characterize", "Measure what a chip's cells are like."),
     "bench": ("labctl.cli.benches:bench", "Make, check and show bench files."),
     "sim": ("labctl.cli.sim:sim", "Serve simulated instruments to any program."),
+    "replay": ("labctl.cli.replay:replay", "Show a wire log, or let it answer for the instrument."),
+    "who": ("labctl.cli.who:who", "List who holds which instrument."),
     "runs": ("labctl.cli.runs:runs", "List, show, evaluate and recover recorded runs."),
     "plot": ("labctl.cli.runs:plot", "Draw the figures of a run."),
     "import": ("labctl.cli.exchange:import_", "Make a run file of a measurement from elsewhere."),
@@ -65,6 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str] | None) -> int:
+    """The exit code of the command; what went wrong has been said."""
     try:
         result: Any = cli.main(arguments, prog_name="labctl", standalone_mode=False)
         return result if isinstance(result, int) else 0

@@ -24,9 +24,7 @@ operator = ""
 runs = "runs"                       # where run files go, from this file's folder
 
 [instruments.board]
-driver = "test_board"
-resource_name = {resource_name}
-visa_library = {visa_library}     # PyVISA's: "@py", "" for an installed VISA, "@labctl" for [simulated] below
+{reached}
 timeout = "5 s"
 rows = 512
 cols = 512
@@ -48,6 +46,16 @@ max_width = "100 us"
 # max_dose = "10 mVs"
 """
 
+_ON_VISA = """\
+driver = "test_board"
+resource_name = {resource_name}
+visa_library = {visa_library}     # PyVISA's: "@py", "" for an installed VISA, "@labctl" for [simulated] below"""
+
+_ON_A_PORT = """\
+driver = "serial_board"
+resource_name = {resource_name}
+baud_rate = 115200"""
+
 _SIMULATED = """
 [simulated.board]                   # served to this process by "@labctl", to others by `labctl sim serve`
 simulator = "test_board"
@@ -65,7 +73,9 @@ def bench() -> None:
 @bench.command()
 @click.argument("path", type=click.Path(path_type=Path), default=Path("bench.toml"))
 @click.option(
-    "--resource", "resource_name", help="VISA resource name of a real board; without it the bench is simulated."
+    "--resource",
+    "resource_name",
+    help="VISA resource name of a real board, a serial one's begins with ASRL; without it the bench is simulated.",
 )
 @click.option("--visa-library", default="@py", show_default=True, help="PyVISA library for a real board.")
 @click.option("--chip", default="R40-0001", show_default=True, help="Serial number of the simulated chip.")
@@ -90,7 +100,9 @@ def _bench_text(name: str, resource_name: str | None, visa_library: str, chip: s
     simulated = resource_name is None
     resource = json.dumps(resource_name or "TCPIP0::127.0.0.1::5025::SOCKET")
     library = "@labctl" if simulated else visa_library
-    text = _TEMPLATE.format(name=json.dumps(name), resource_name=resource, visa_library=json.dumps(library))
+    way = _ON_A_PORT if (resource_name or "").upper().startswith("ASRL") else _ON_VISA
+    reached = way.format(resource_name=resource, visa_library=json.dumps(library))
+    text = _TEMPLATE.format(name=json.dumps(name), reached=reached)
     return text + _SIMULATED.format(resource_name=resource, chip=chip) if simulated else text
 
 

@@ -28,9 +28,10 @@ def report(problem: Exception) -> int:
     if isinstance(problem, LabctlError):
         run_path = getattr(problem, "run_path", None)
         further = [f"recorded in {run_path}"] if run_path else []
-        further += getattr(problem, "__notes__", [])
+        notes = getattr(problem, "__notes__", [])
+        further += [note for note in notes if "\n" not in note]
         told = f" ({'; '.join(further)})" if further else ""
-        click.echo(f"labctl: {problem}{told}", err=True)
+        click.echo("\n".join([f"labctl: {problem}{told}", *(note for note in notes if "\n" in note)]), err=True)
         return problem.exit_code
     click.echo(
         f"labctl: a fault in labctl itself: {type(problem).__name__}: {problem} "

@@ -167,7 +167,7 @@ def _record(writer: RunWriter, reads: Reads, adc: Scale, started: float) -> None
     codes = codes_for(reads.conductance / factor, adc)
     scale = Scale(adc.step * factor, adc.offset * factor, adc.bits, adc.unit) if factor != 1 else adc
     cells = reads.cells.astype(np.uint32)
-    readout = Readout(cells, codes, scale, started + reads.time, reads.seconds_per_cell)  # type: ignore[arg-type]
+    readout = Readout(cells, codes, scale, started + reads.time, reads.seconds_per_cell)
     if reads.pulse is None:
         writer.record_read(readout, reads.voltage)
         return

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from labctl.errors import LinkClosedError, LinkError
+
+if TYPE_CHECKING:
+    from labctl.links.replay import Recording
 
 _users: Counter[Any] = Counter()
 """PyVISA's managers, as global as these are, and how many sessions of ours each has."""
@@ -24,9 +27,32 @@ class ResourceManagers:
 
     def __init__(self) -> None:
         self._manager_of: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        self._recordings: dict[str, Recording] = {}
 
-    def open(self, visa_library: str, resource_name: str, timeout_s: float) -> Any:
-        """An open PyVISA resource, to be given back with `release`. Raises LinkError with one sentence."""
+    def recording(self, library: str) -> Recording | None:
+        """What answers where `library` is `LOG@replay`, the same for all its connections; None where it is another.
+
+        Raises NoWireLogError, and LinkError where no recording can be called that.
+        """
+        if not library.endswith("@replay"):
+            return None
+        from labctl.links.replay import Recording, ReplaySpec
+
+        if library not in self._recordings:
+            try:
+                self._recordings[library] = Recording(ReplaySpec.parse(library))
+            except ValueError as problem:
+                raise LinkError(str(problem)) from None
+        return self._recordings[library]
+
+    def open(self, visa_library: str, resource_name: str, timeout_s: float, again: bool = False) -> Any:
+        """An open PyVISA resource, or the transport of a replay, to be given back with `release`.
+
+        again: the one who had it before has lost its place. Raises LinkError with one sentence.
+        """
+        recording = self.recording(visa_library)
+        if recording is not None:
+            return recording.session(resource_name, again)
         import pyvisa
 
         milliseconds = max(int(timeout_s * 1e3), 1)
@@ -53,6 +79,8 @@ class ResourceManagers:
 
     def release(self, resource: Any) -> None:
         """A session that `open` gave has been closed. Raises LinkError where the manager's closing fails."""
+        if resource not in self._manager_of:
+            return
         try:
             self._let_go(self._manager_of.pop(resource))
         except Exception as problem:

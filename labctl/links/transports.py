@@ -1,18 +1,20 @@
 """How bytes move on an open VISA session, kept in one place because the fast way is particular.
 
-Two ways with one face. `VisaTransport` uses PyVISA's own calls and works with every backend. `SocketTransport` uses
+Three ways with one face. `VisaTransport` uses PyVISA's own calls and works with every backend. `SocketTransport` uses
 the Python socket inside a pyvisa-py `SOCKET` session: PyVISA's defaults there cost a 44 ms stall after every write
 that is followed by a read (Nagle's algorithm against delayed acknowledgement), a scan of every block for a
-termination character, and a time-out instead of an error when the other side closes.
+termination character, and a time-out instead of an error when the other side closes. `SerialTransport` uses the
+pyserial port inside a pyvisa-py `ASRL` session, which for itself reads one byte a call. For HiSLIP see `hislip`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from labctl.errors import LinkClosedError, LinkError, LinkTimeoutError
 
@@ -47,26 +49,41 @@ class Transport(Protocol):
     def read_line(self, deadline: float) -> bytes:
         """All up to a newline, without it."""
 
+    def read_some(self, deadline: float) -> bytes:
+        """What has arrived, waiting for the first byte of it."""
+
     def discard(self, deadline: float) -> bytes:
         """Forget what has arrived and what the device still meant to say; returns what is thus thrown away."""
 
-
-def open_transport(resource: MessageBasedResource) -> Transport:
-    """The fastest safe transport for an open PyVISA resource."""
-    found = _pyvisa_py_socket(resource)
-    return SocketTransport(found) if found is not None else VisaTransport(resource)
+    def has_unasked(self) -> bool:
+        """Whether something has come that no message asked for, or the connection has ended meanwhile."""
 
 
-def _pyvisa_py_socket(resource: Any) -> socket.socket | None:
-    """The socket of a pyvisa-py `SOCKET` session; None for any other backend or interface."""
+def open_transport(resource: MessageBasedResource | Buffered) -> Transport:
+    """The fastest safe transport for what `ResourceManagers.open` gives: that of a replay is one itself."""
+    if isinstance(resource, Buffered):
+        return cast("Transport", resource)
+    found = _pyvisa_py_interface(resource)
+    is_port = type(found).__module__.startswith("serial.")
+    inner = getattr(found, "_socket", None) if is_port else found  # what pyserial's `socket://` wraps is quicker itself
+    if isinstance(inner, socket.socket) and inner.type == socket.SOCK_STREAM:
+        return SocketTransport(inner, reopening_clears=not is_port)
+    channels = (getattr(found, name, None) for name in ("_sync", "_async"))
+    if all(isinstance(channel, socket.socket) for channel in channels):
+        from labctl.links.hislip import HislipTransport
+
+        return HislipTransport(found)
+    return SerialTransport(found) if is_port else VisaTransport(resource)
+
+
+def _pyvisa_py_interface(resource: Any) -> Any:
+    """What moves the bytes inside a pyvisa-py session; None for any other backend."""
     if not type(resource.visalib).__module__.startswith("pyvisa_py"):
         return None
-    session = resource.visalib.sessions.get(resource.session)
-    found = getattr(session, "interface", None)
-    return found if isinstance(found, socket.socket) and found.type == socket.SOCK_STREAM else None
+    return getattr(resource.visalib.sessions.get(resource.session), "interface", None)
 
 
-class _Buffered:
+class Buffered:
     """Reads what arrives into one buffer and hands it out in pieces; large pieces are received in place."""
 
     def __init__(self) -> None:
@@ -87,6 +104,11 @@ class _Buffered:
             self.unfinished = bytes(view[:done])
             raise
 
+    def read_some(self, deadline: float) -> bytes:
+        if self._start == self._end:
+            self._refill(deadline)
+        return self._forget()
+
     def read_line(self, deadline: float) -> bytes:
         line = bytearray()
         try:
@@ -105,6 +127,10 @@ class _Buffered:
         except BaseException:
             self.unfinished = bytes(line)
             raise
+
+    def has_unasked(self) -> bool:
+        """As far as it has been received."""
+        return self._start < self._end
 
     def _begin(self) -> None:
         """A message goes out: what is unfinished and what arrived are counted from here."""
@@ -154,13 +180,13 @@ class _Buffered:
         raise NotImplementedError
 
 
-class SocketTransport(_Buffered):
+class SocketTransport(Buffered):
     """Straight on the socket: one system call a message out, blocks received in place."""
 
-    reopening_clears = True
-
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, reopening_clears: bool = True) -> None:
+        """reopening_clears: not where the socket leads to a serial line."""
         super().__init__()
+        self.reopening_clears = reopening_clears
         self._socket = connection
         try:
             if refused := connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
@@ -188,6 +214,12 @@ class SocketTransport(_Buffered):
         except OSError as problem:
             raise LinkClosedError(f"the connection broke while sending ({problem.strerror or problem})") from None
 
+    def has_unasked(self) -> bool:
+        try:
+            return super().has_unasked() or bool(select.select([self._socket], [], [], 0)[0])
+        except (OSError, ValueError):  # closed, or more sockets than `select` takes
+            return False
+
     def discard(self, deadline: float) -> bytes:
         return self._discard_stream(deadline)
 
@@ -210,7 +242,47 @@ class SocketTransport(_Buffered):
         return count
 
 
-class VisaTransport(_Buffered):
+class SerialTransport(Buffered):
+    """Straight on a pyserial port: what has arrived is fetched at once, and a block in one call."""
+
+    reopening_clears = False
+
+    def __init__(self, port: Any) -> None:
+        super().__init__()
+        self._port = port
+
+    def send(self, parts: Sequence[Buffer], deadline: float) -> None:
+        import serial
+
+        self._begin()
+        try:
+            self._port.write_timeout = self._left(deadline)
+            self._port.write(b"".join(parts))
+        except serial.SerialTimeoutException:
+            raise LinkTimeoutError("the message was not taken") from None
+        except OSError as problem:
+            raise LinkClosedError(f"the port broke while sending ({problem.strerror or problem})") from None
+
+    def discard(self, deadline: float) -> bytes:
+        return self._discard_stream(deadline)
+
+    def _receive(self, view: memoryview, deadline: float) -> int:
+        left = self._left(deadline)
+        try:
+            if not 0.9 * (self._port.timeout or 0.0) <= left <= (self._port.timeout or 0.0):
+                self._port.timeout = left  # only where it has to be: it takes many system calls
+            is_exact = view is not self._buffer
+            data = self._port.read(len(view) if is_exact else min(max(self._port.in_waiting, 1), len(view)))
+        except OSError as problem:
+            raise LinkClosedError(f"the port broke ({problem.strerror or problem})") from None
+        if not data:
+            raise self._late()
+        view[: len(data)] = data
+        self._arrived += len(data)
+        return len(data)
+
+
+class VisaTransport(Buffered):
     """PyVISA's own calls: any backend, any interface.
 
     No termination character, which would make a block be scanned; a read ends with the message, or on a stream
@@ -274,5 +346,9 @@ class VisaTransport(_Buffered):
             raise LinkError(problem.description) from None
         except pyvisa.errors.InvalidSession:
             raise LinkClosedError("the session is closed") from None
+        except TimeoutError:  # and so it does this one, where HiSLIP's asynchronous channel is silent
+            raise self._late() from None
         except OSError as problem:  # pyvisa-py lets those of its sockets and ports through
             raise LinkClosedError(f"the connection broke ({problem.strerror or problem})") from None
+        except (RuntimeError, AssertionError) as problem:  # and what its HiSLIP says where the dialogue has come apart
+            raise LinkClosedError(f"the connection broke ({problem})") from None

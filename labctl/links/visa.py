@@ -20,9 +20,9 @@ import numpy as np
 
 from labctl.errors import InstrumentError, LinkClosedError, LinkError, LinkTimeoutError
 from labctl.links.blocks import encode_header
+from labctl.links.dialects import Dialect, Scpi
 from labctl.links.resources import ResourceManagers
 from labctl.links.transports import Transport, open_transport
-from labctl.links.units import parse_error, split_units
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -50,9 +50,9 @@ class VisaLink:
     """One instrument on VISA, spoken to in IEEE 488.2 program messages.
 
     resource_name: canonical or not. visa_library: PyVISA's specification (`@py`, `bench.toml@labctl`, empty for what
-    is installed). timeout_s: how long one exchange may take. error_query: the device's own word for "next error".
-    after_fault: called with the seconds there are, each time the link has found its place again; where it raises
-    LinkError, the link stays unusable. An instrument that was switched off meanwhile has lost its settings.
+    is installed). timeout_s: how long one exchange may take. dialect: how errors are asked for and answers put
+    together. after_fault: called with the seconds there are, each time the link has found its place again; where it
+    raises LinkError, the link stays unusable. An instrument that was switched off meanwhile has lost its settings.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class VisaLink:
         *,
         visa_library: str = "",
         timeout_s: float = 5.0,
-        error_query: str = ":SYSTem:ERRor?",
+        dialect: Dialect | None = None,
         wire_log: WireLog | None = None,
         managers: ResourceManagers | None = None,
         after_fault: Callable[[float], None] | None = None,
@@ -69,7 +69,7 @@ class VisaLink:
         self.resource_name = resource_name
         self.visa_library = visa_library
         self.timeout_s = timeout_s
-        self.error_query = error_query
+        self.dialect = dialect or Scpi()
         self.wire_log = wire_log
         self.idn = ""
         self._managers = managers or ResourceManagers()
@@ -108,6 +108,12 @@ class VisaLink:
     ) -> None:
         self.close()
 
+    @property
+    def recorded_time(self) -> Callable[[], float] | None:
+        """In a replay, what gives the s since 1970 at which what was played last had happened; else None."""
+        recording = self._managers.recording(self.visa_library)
+        return None if recording is None else lambda: recording.time
+
     # -- traffic ----------------------------------------------------------------------------------------------
 
     def query(self, message: str, *, timeout_s: float | None = None) -> str:
@@ -129,8 +135,10 @@ class VisaLink:
         LinkTimeoutError, LinkClosedError.
         """
         allowed = self.timeout_s if timeout_s is None else timeout_s
-        message = [*self._pieces(parts), f";{self.error_query}\n".encode("ascii")]
+        message = [*self._pieces(parts), self.dialect.ending]
         deadline = time.monotonic() + allowed
+        if self._place is _Place.KNOWN and self._transport is not None and self._transport.has_unasked():
+            self._place = _Place.LOST  # an answer that came twice would be taken for the next one
         if self._place is not _Place.KNOWN:
             self._find_place(min(self.timeout_s, allowed) / 2)
         try:
@@ -166,8 +174,11 @@ class VisaLink:
                 pieces += [encode_header(block.nbytes), block.data.cast("B") if block.size else b""]
         return pieces
 
-    def _converse(self, message: list[Any], allowed: float, deadline: float) -> list[Any]:
-        """Send and read the whole answer; the place is known afterwards only if both were complete."""
+    def _converse(self, message: list[Any], allowed: float, deadline: float, *, one_line: bool = False) -> list[Any]:
+        """Send and read the whole answer; the place is known afterwards only if both were complete.
+
+        one_line: the answer is that in any dialect, and has no error behind it.
+        """
         transport = self._transport
         if transport is None:
             raise LinkClosedError(f"{self.resource_name}: not connected")
@@ -176,12 +187,13 @@ class VisaLink:
         self._place = _Place.LOST
         self._log_sent(message)
         heard: list[Any] = []
+        failure: LinkError | None = None
         try:
             transport.send(message, deadline)
             self._place = _Place.BEHIND
-            units = self._read_units(transport, deadline, heard)
+            units = self._read_units(transport, deadline, heard, one_line)
         except LinkError as problem:
-            waited = time.monotonic() - started
+            waited, failure = time.monotonic() - started, problem
             raise type(problem)(
                 f"{self.resource_name}: {problem} after {waited:.3g} s of {allowed:.3g} s, "
                 f"waiting for the answer to {self._last_sent}"
@@ -189,10 +201,12 @@ class VisaLink:
         finally:
             whole = self._place is _Place.KNOWN
             self._log_received([*heard, b"" if whole else transport.unfinished])
+            if failure is not None:
+                self._log_failure(failure, "sending" if self._place is _Place.LOST else "reading")
         return units
 
-    def _read_units(self, transport: Transport, deadline: float, heard: list[Any]) -> list[Any]:
-        """The units of one response message: any blocks first, then text up to the newline.
+    def _read_units(self, transport: Transport, deadline: float, heard: list[Any], one_line: bool) -> list[Any]:
+        """The units of one response: any blocks first, then text up to the newline that ends it.
 
         `heard` is given every piece as it was on the wire.
         """
@@ -207,11 +221,17 @@ class VisaLink:
                 return units
             if separator != b";":
                 raise LinkError(f"a block is followed by {separator!r} instead of a semicolon or a newline")
-        line = b""
-        if first != b"\n":
-            line = transport.read_line(deadline)
-            heard.append(line + b"\n")
-        text = split_units((first + line).decode("latin-1"))
+        text: list[str] = []
+        while True:
+            line = first
+            if first != b"\n":
+                rest = transport.read_line(deadline)
+                heard.append(rest + b"\n")
+                line += rest
+            text += self.dialect.units(line.decode("latin-1"))
+            if one_line or self.dialect.is_last(line.decode("latin-1")):
+                break
+            first = self._read_byte(transport, deadline, heard)
         if any(_BLOCK.match(unit) for unit in text):
             raise LinkError("a block after text cannot be told from text: ask for blocks first")
         self._place = _Place.KNOWN
@@ -247,18 +267,22 @@ class VisaLink:
         if self.wire_log is not None and any(len(piece) for piece in pieces):
             self.wire_log.received(b"".join(pieces))
 
+    def _log_failure(self, problem: LinkError, doing: str, again: bool = False) -> None:
+        if self.wire_log is not None:
+            self.wire_log.failed(problem, doing, again)
+
     # -- inside: errors the instrument has queued ---------------------------------------------------------------
 
     def _error_of(self, units: list[Any]) -> tuple[int, str]:
         """The answer to the error query, taken off the end of `units`."""
         answer = units.pop() if units else ""
-        error = parse_error(answer) if isinstance(answer, str) else None
+        error = self.dialect.error(answer) if isinstance(answer, str) else None
         if error is None:
             self._place = _Place.BEHIND
             shown = f"{len(answer)} bytes" if not isinstance(answer, str) else repr(answer[:_SHOWN])
             raise InstrumentError(
-                f"{self.resource_name}: {self._last_sent} was answered with {shown} last, where {self.error_query} "
-                "asks for an error's number and text",
+                f"{self.resource_name}: {self._last_sent} was answered with {shown} last, where "
+                f"{self.dialect.error_query} asks for an error's number and text",
                 command=self._last_sent,
             )
         return error
@@ -266,7 +290,7 @@ class VisaLink:
     def _drain(self, deadline: float) -> list[tuple[int, str]]:
         """The error queue, oldest first, at most `_MAX_DRAINED` deep."""
         errors: list[tuple[int, str]] = []
-        query = f"{self.error_query}\n".encode("ascii")
+        query = f"{self.dialect.error_query}\n".encode("ascii")
         while len(errors) < _MAX_DRAINED:
             error = self._error_of(self._converse([query], deadline - time.monotonic(), deadline))
             if error[0] == 0:
@@ -301,8 +325,17 @@ class VisaLink:
 
     # -- inside: the session, and the place in the dialogue -------------------------------------------------------
 
-    def _open(self, timeout_s: float) -> None:
-        resource = self._managers.open(self.visa_library, self.resource_name, timeout_s)
+    def _open(self, timeout_s: float, again: bool = False) -> None:
+        try:
+            self._open_session(timeout_s, again)
+        except LinkError as problem:
+            self._log_failure(problem, "opening", again)
+            raise
+        if self.wire_log is not None:
+            self.wire_log.opened(self.resource_name, "VISA", self.visa_library, again)
+
+    def _open_session(self, timeout_s: float, again: bool) -> None:
+        resource = self._managers.open(self.visa_library, self.resource_name, timeout_s, again)
         self._resource = resource
         try:
             self._transport = open_transport(resource)
@@ -319,7 +352,7 @@ class VisaLink:
         return resource
 
     def _ask_identity(self, deadline: float) -> str:
-        units = self._converse([b"*IDN?\n"], deadline - time.monotonic(), deadline)
+        units = self._converse([b"*IDN?\n"], deadline - time.monotonic(), deadline, one_line=True)
         return ";".join(unit if isinstance(unit, str) else "a block" for unit in units)
 
     def _find_place(self, within_s: float) -> list[tuple[int, str]]:
@@ -347,27 +380,31 @@ class VisaLink:
         transport, place, self._place = self._transport, self._place, _Place.LOST
         if transport is None:
             return False
+        doing = "discarding"
         try:
             self._log_received([transport.discard(deadline)])
             # What may be half sent ends at the first newline; an empty message means nothing.
             question = [b"\n*IDN?\n" if place is _Place.LOST else b"*IDN?\n"]
             self._log_sent(question)
+            doing = "sending"
             transport.send(question, deadline)
+            doing = "reading"
             while True:
                 line = transport.read_line(deadline)
                 self._log_received([line + b"\n"])
-                if ";".join(split_units(line.decode("latin-1"))) == self.idn:
+                if ";".join(self.dialect.units(line.decode("latin-1"))) == self.idn:
                     self._place = _Place.KNOWN
                     return True
-        except LinkError:
+        except LinkError as problem:
             self._log_received([transport.unfinished])
+            self._log_failure(problem, doing)
             return False
 
     def _reopen(self, deadline: float) -> None:
         """A new session under the same manager: letting go of that would switch an in-process instrument off."""
         before = self._close_session()
         try:
-            self._open(max(deadline - time.monotonic(), 1e-3))
+            self._open(max(deadline - time.monotonic(), 1e-3), again=True)
         finally:
             if before is not None:
                 self._managers.release(before)
@@ -379,6 +416,6 @@ class VisaLink:
 
 def _shorten(message: list[Any]) -> str:
     """How a message begins, as far as it is text."""
-    begins = [piece for piece in message[:2] if type(piece) is bytes and not piece.startswith((b"#", b";"))]
+    begins = [piece for piece in message[:2] if type(piece) is bytes and not piece.startswith((b"#", b";", b"\n"))]
     text = b"".join(begins).decode("ascii", "replace").strip()
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

@@ -83,18 +83,20 @@ class Commit:
     pulses: int = 0
     outcome: Outcome = Outcome.RUNNING
     ended: float = 0
+    samples: int = 0
 
     @classmethod
     def from_row(cls, row: Iterable[int]) -> Commit:
-        operations_intended, events_intended, *counts, outcome, ended = (int(number) for number in row)
-        operations, events, steps, pulses = counts
+        """Runs recorded before there were auxiliaries have no count of samples."""
+        operations_intended, events_intended, *rest = (int(number) for number in row)
+        operations, events, steps, pulses, outcome, ended, *samples = rest
         end = (OUTCOMES[outcome], ended / 1e6)
-        return cls(operations_intended, events_intended, operations, events, steps, pulses, *end)
+        return cls(operations_intended, events_intended, operations, events, steps, pulses, *end, *samples)
 
     def row(self) -> NDArray[np.uint64]:
         counts = (self.operations_intended, self.events_intended, self.operations, self.events)
         end = (OUTCOMES.index(self.outcome), round(self.ended * 1e6))
-        return np.array((*counts, self.steps, self.pulses, *end), np.uint64)
+        return np.array((*counts, self.steps, self.pulses, *end, self.samples), np.uint64)
 
     @property
     def unsettled(self) -> int:
@@ -154,6 +156,14 @@ def steps(phases: Sequence[str], variables: Sequence[Variable]) -> tuple[Column,
         Column("phase", "u1", "phase of the protocol", flags=phase_codes(phases)),
         Column("first_operation", "u8", "row of its first operation", "1"),
         *(_declared(variable) for variable in variables if not variable.dims),
+    )
+
+
+def auxiliaries(quantities: Mapping[str, str]) -> tuple[Column, ...]:
+    """One row a sample of what stands around the array. quantities: name to unit."""
+    return (
+        Column("time", "f8", "when it was read, on the wall clock", EPOCH, fill=np.nan, masked=True),
+        *(Column(name, "f8", name, unit, fill=np.nan, masked=True) for name, unit in quantities.items()),
     )
 
 

@@ -29,6 +29,7 @@ class LiveFile:
         self.events = Table(self._file["events"], "event")
         self.operations = Table(self._file["operations"], "operation")
         self.steps = Table(self._file["steps"], "step")
+        self.auxiliaries = Table(self._file["auxiliaries"], "sample") if "auxiliaries" in self._file else None
         maps = self._file["maps"]
         self.maps = {name: Block(maps, name) for name in maps if name not in ("row", "col")}
         self._record = Block(self._file["commit"], "record")
@@ -46,6 +47,8 @@ class LiveFile:
         self.events.trim(commit.events)
         self.operations.trim(commit.operations)
         self.steps.trim(commit.steps)
+        if self.auxiliaries is not None:
+            self.auxiliaries.trim(commit.samples)
         self.commit(commit)
         set_text_attribute(self._file, "ended", iso_time(commit.ended))
         set_text_attribute(self._file, "outcome", commit.outcome.value)

@@ -51,10 +51,10 @@ class RunSummary:
 def open_run(path: str | Path) -> xarray.DataTree:
     """The run at `path` as a lazy `xarray.DataTree`; close it, or use it in `with`.
 
-    Groups `events` (V, S; with the derived `time`, `operation` and `status`), `operations`, `steps`, `maps`
-    and `provenance`. The tree's attribute `outcome` is finished, interrupted, failed, live or killed;
-    `unsettled` counts operations with an intent but no outcome, which stand last: in flight in a live run, of
-    unknown dose in a killed one. Raises RecordingError for what is not a run file.
+    Groups `events` (V, S; with the derived `time`, `operation` and `status`), `operations`, `steps`, `maps`,
+    `provenance`, and `auxiliaries` where there were any. The tree's attribute `outcome` is finished, interrupted,
+    failed, live or killed; `unsettled` counts operations with an intent but no outcome, which stand last: in flight in
+    a live run, of unknown dose in a killed one. Raises RecordingError for what is not a run file.
     """
     from labctl.recording.tree import open_tree
 
@@ -163,6 +163,7 @@ def _refuse_cut(path: Path, block: Superblock) -> None:
         if commit.outcome is not Outcome.RUNNING:
             raise cut
         counted = {"events": commit.events, "operations": commit.operations, "steps": commit.steps}
+        counted["auxiliaries"] = commit.samples
         refuse_missing_rows(file, path, counted)
 
 

@@ -48,7 +48,8 @@ def recover(path: Path, to: Path, *, overwrite: bool = False) -> None:
 
 def _copy(source: h5py.File, copy: h5py.File, commit: Commit) -> None:
     """Every group and dataset, columns cut to what was intended."""
-    lengths = {"event": commit.events_intended, "operation": commit.operations_intended, "step": commit.steps}
+    lengths = {"event": commit.events_intended, "operation": commit.operations_intended}
+    lengths |= {"step": commit.steps, "sample": commit.samples}
     if commit.outcome is Outcome.KILLED:
         lengths |= {f"{name}_bytes": 0 for name in layout.TEXTS}
     _copy_attributes(source, copy)

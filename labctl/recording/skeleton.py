@@ -38,6 +38,7 @@ class RunInfo:
     adc: Scale
     started: float
     provenance: Mapping[str, Any]
+    auxiliaries: Mapping[str, str]
 
 
 def image(run: RunInfo) -> bytes:
@@ -51,6 +52,8 @@ def image(run: RunInfo) -> bytes:
         _add_table(file, "events", "event", events, layout.event_chunk(run.geometry))
         _add_table(file, "operations", "operation", layout.OPERATIONS, layout.ROW_CHUNK)
         _add_table(file, "steps", "step", steps, layout.ROW_CHUNK)
+        if run.auxiliaries:
+            _add_table(file, "auxiliaries", "sample", layout.auxiliaries(run.auxiliaries), layout.ROW_CHUNK)
         _add_maps(file, run.geometry, maps)
         _add_commit(file)
         _add_provenance(file, run.provenance)

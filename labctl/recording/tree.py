@@ -34,6 +34,8 @@ def open_tree(path: Path, commit: Commit, *, swmr: bool) -> xarray.DataTree:
     groups["operations"].dataset = operations
     groups["events"].dataset = events.assign(_Derived(events, operations).variables())
     groups["steps"].dataset = groups["steps"].to_dataset().isel(step=slice(commit.steps))
+    if "auxiliaries" in groups:
+        groups["auxiliaries"].dataset = groups["auxiliaries"].to_dataset().isel(sample=slice(commit.samples))
     if commit.outcome in (Outcome.LIVE, Outcome.KILLED):
         groups["provenance"].dataset = groups["provenance"].to_dataset().assign(dict.fromkeys(layout.TEXTS, ""))
     del tree["commit"]

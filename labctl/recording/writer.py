@@ -62,16 +62,19 @@ class RunWriter:
         adc: Scale,
         started: float,
         provenance: Mapping[str, Any],
+        auxiliaries: Mapping[str, str] | None = None,
         fsync: bool = False,
     ) -> Self:
         """Start the run file `path`. `started`: s since 1970 on the array's clock.
 
         provenance: text and numbers become attributes of the file, for search (`chip_serial`, `operator`,
         `labctl_version`, ...); everything else becomes JSON text in the group `provenance`.
+        auxiliaries: name to unit of what `sample` will be given.
         Raises RecordingError where `path` exists or cannot be written. A file that has the name of a run is
         whole: it is written under another name and then renamed.
         """
-        run = skeleton.RunInfo(protocol, title, phases, variables, geometry, dac, adc, started, provenance)
+        around = auxiliaries or {}
+        run = skeleton.RunInfo(protocol, title, phases, variables, geometry, dac, adc, started, provenance, around)
         image = skeleton.image(run)
         lock = names.hold(path)
         part = path.with_name(path.name + ".part")
@@ -183,6 +186,18 @@ class RunWriter:
             self._file.steps.write(last.steps, _one_row(row))
             self._file.commit(commit)
         self._last, self._first_operation = commit, commit.operations_intended
+
+    def sample(self, values: Mapping[str, float], *, time: float) -> None:
+        """Record what the auxiliaries read at `time`, s since 1970 on the wall clock; NaN for what could not be had."""
+        table = self._file.auxiliaries
+        if table is None:
+            raise RecordingError("the run declared no auxiliaries")
+        last = self._last
+        commit = replace(last, samples=last.samples + 1)
+        with self._writing():
+            table.write(last.samples, _one_row({"time": time, **values}))
+            self._file.commit(commit)
+        self._last = commit
 
     def close(
         self,

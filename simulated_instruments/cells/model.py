@@ -139,6 +139,9 @@ class CellModel(Protocol):
     def pace(self, temperature: float) -> float:
         """Seconds of age in a second at `temperature`, K: how much faster heat lets cells relax."""
 
+    def access(self, gate: float) -> float:
+        """S of a cell's access transistor with `gate` V from its source to its gate; 0 where that leaves it closed."""
+
     def pulse(self, where: Selection, voltage: Voltage, pulse: Pulse) -> None:
         """One pulse on each cell; voltage (n,) or one for all."""
 

@@ -100,6 +100,10 @@ class PcmCells:
         p = self.parameters
         return math.exp(p.drift_activation / _BOLTZMANN * (1 / p.drift_temperature - 1 / temperature))
 
+    def access(self, gate: float) -> float:
+        """Closed or not: what an open transistor resists is part of the series resistance of a pulse."""
+        return math.inf if gate > self.parameters.gate_threshold else 0.0
+
     def pulse(self, where: Selection, voltage: Voltage, pulse: Pulse) -> None:
         self._apply(where, voltage, pulse)
 

@@ -52,6 +52,7 @@ from .step_tables import StepTable
 REFERENCE_READ_VOLTAGE = 0.2
 """V at which conductances are meant."""
 
+_CLOSED = 1e35  # ohm: beyond every cell, and finite, as a cell of no conductance takes all the voltage
 _MAX_EXPONENT = np.float32(20)
 """Of (t / tau)**beta, which by then has long reached the target; beyond 88 float32 overflows."""
 
@@ -155,6 +156,10 @@ class RramCells:
         """exp(E_a / k (1 / T_0 - 1 / T)): relaxation is thermally activated."""
         p = self.parameters
         return math.exp(p.relaxation_activation / _BOLTZMANN * (1 / p.relaxation_temperature - 1 / temperature))
+
+    def access(self, gate: float) -> float:
+        """Transconductance * overdrive: the triode region."""
+        return self.parameters.access_transconductance * self._overdrive(gate)
 
     def pulse(self, where: Selection, voltage: Voltage, pulse: Pulse) -> None:
         self._apply(where, voltage, pulse)
@@ -272,13 +277,13 @@ class RramCells:
         return change
 
     def _voltage_across(self, where: Selection, conductance: Float32, voltage: Voltage, gate: float) -> Float32:
-        """V_cell = V / (1 + G / G_access), G_access = transconductance * overdrive (triode region), in V.
+        """V_cell = V / (1 + G / G_access), in V.
 
         A closed transistor leaves nothing to the cell.
         """
-        access = self.parameters.access_transconductance * self._overdrive(gate)
+        access = self.access(gate)
         across = where.arena.float32(len(where))
-        np.multiply(conductance, np.float32(1 / access if access else math.inf), out=across)
+        np.multiply(conductance, np.float32(min(1 / access, _CLOSED) if access else _CLOSED), out=across)
         across += np.float32(1)
         np.divide(voltage, across, out=across)
         return across

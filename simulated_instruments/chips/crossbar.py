@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from .converters import Converter
 from .front_end import ROOM_TEMPERATURE, FrontEnd
 from .periphery import DEFAULT as DEFAULT_PERIPHERY
 from .periphery import Periphery
+from .readout_faults import ReadoutFaults
 from .state_file import ChipRecord, read_record, write_record
 
 _BLOCK = 131_072  # cells at a time: temporaries stay in the cache, and calls of numpy are few
@@ -47,6 +49,9 @@ class CrossbarMacro:
     read_voltages = (0.05, 0.5)
     """The lowest and highest read voltage, V."""
 
+    open_gate = 3.3
+    """V on the word line of a cell that the macro reads: what it shows then is the cell, not the transistor."""
+
     dac = Converter(step=5.0 / 65_536, offset=0.0, bits=16)
     column_adc = Converter.spanning(-2e-3, 2e-3, bits=14)
 
@@ -64,6 +69,7 @@ class CrossbarMacro:
         self._arena = Arena(_block(rows, cols))
         self._front_end = FrontEnd(serial, periphery, (rows, cols), self.dac, self.adc, self.column_adc)
         self._products: NDArray[np.float32] | None = None
+        self.readout_faults = ReadoutFaults()
         self._seen: Moment | None = None  # as of which the moments are; None: something has changed since
 
     @classmethod
@@ -246,6 +252,43 @@ class CrossbarMacro:
                 self._digitise(self._cells.read(where, sense), where, out=readings[repeat, batch])
         return readings
 
+    def access(self, gate: float) -> float:
+        """S of a cell's transistor with `gate` V from its source to its gate; 0 where that leaves it closed."""
+        return self._cells.access(gate)
+
+    def pulse_lines(
+        self, operation: int, cells: Cells, volts: NDArray[np.float32], width: float, gate: float, time: float
+    ) -> None:
+        """One pulse on each of `cells`, all at once, of `volts` (n,) between the ends of its lines: no converter's.
+
+        The rest as of `pulse`.
+        """
+        pulse = Pulse(Operation(operation), width, gate, self._moment(time, 0.0))
+        self._check_cells(cells)
+        self._check_width(width)
+        self._change(pulse.at, cells)
+        for batch, where in select(cells, self.rows * self.cols, self._arena):
+            reaching = where.arena.float32(len(where))
+            np.copyto(reaching, volts[batch])
+            self._front_end.reaching(reaching, where, self._cells.state["conductance"])
+            self._cells.pulse(where, reaching, pulse)
+
+    def read_lines(self, cells: Cells, voltage: float, time: float) -> NDArray[np.float32]:
+        """What the ends of their lines show of `cells` at `voltage`, all at once: (n,) S, a read past the converters.
+
+        voltage: V, from bit line to source line.
+        """
+        self._check_cells(cells)
+        sense = Sense(voltage, self._moment(time, 0.0))
+        self._seen = None  # reads disturb
+        return self._between_lines(cells, lambda where: self._cells.read(where, sense))
+
+    def expected_at_lines(self, cells: Cells, voltage: float, time: float) -> NDArray[np.float32]:
+        """What `read_lines` scatters around: (n,) S. Counts as no read."""
+        self._check_cells(cells)
+        sense = Sense(voltage, self._moment(time, 0.0))
+        return self._between_lines(cells, lambda where: self._cells.read_moments(where, sense)[0].copy())
+
     def multiply(
         self, voltages: NDArray[np.float32], transpose: bool = False, time: float = 0.0
     ) -> NDArray[np.float32]:
@@ -272,6 +315,8 @@ class CrossbarMacro:
         currents += deviation
         self.multiplications += len(voltages)
         self._front_end.digitise_lines(currents, self.column_adc, self._temperature, transpose)
+        if self.readout_faults and not transpose:
+            self.readout_faults.apply(currents, np.arange(self.cols), self.column_adc.top)
         return self.column_adc.values(currents)
 
     def _matrices(self, time: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -311,6 +356,17 @@ class CrossbarMacro:
         """ADC codes of cells that show `conductance` at the read voltage."""
         shown = self._front_end.digitise(conductance, self.adc, self._read_voltage, self._temperature, where)
         np.copyto(out, shown, casting="unsafe")
+        if self.readout_faults:
+            self.readout_faults.apply(out, where.cells % np.uint32(self.cols), self.adc.top)
+
+    def _between_lines(self, cells: Cells, shown: Callable[[Selection], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """(n,) S at the ends of their lines, of cells that show what `shown` gives."""
+        found = np.empty(len(cells), np.float32)
+        for batch, where in select(cells, self.rows * self.cols, self._arena):
+            conductance = shown(where)
+            self._front_end.between_lines(conductance, self._temperature, where)
+            found[batch] = conductance
+        return found
 
     def _amplitude(self, codes: Codes | int, batch: slice, where: Selection) -> Voltage:
         """V at the cells of the pulses in `batch`."""
@@ -331,6 +387,10 @@ class CrossbarMacro:
             raise ValueError(f"expected one code for each of {self._count(cells)} cells, got shape {codes.shape}")
         if not isinstance(codes, np.ndarray) and not 0 <= codes <= self.dac.top:
             raise ValueError(f"code {codes} is outside the DAC's range of 0 to {self.dac.top}")
+        self._check_width(width)
+
+    @staticmethod
+    def _check_width(width: float) -> None:
         if not width > 0:
             raise ValueError(f"a pulse cannot be {width:g} s wide")
 

@@ -70,7 +70,7 @@ class FrontEnd:
             self._column_dacs.bend(volts, self._columns(where), where.arena)
             np.maximum(volts, np.float32(0), out=volts)
         dac.values(volts)
-        self._drop(volts, where.take(conductance), where)
+        self.reaching(volts, where, conductance)
         where.arena.release(mark)
         return volts
 
@@ -79,9 +79,7 @@ class FrontEnd:
     ) -> Float32:
         """ADC codes of cells that show `conductance` (n,) at `volts`, in place and still as float32."""
         mark = where.arena.mark()
-        if temperature != ROOM_TEMPERATURE:
-            conductance *= self.temperature_factor(conductance, temperature)
-        self._drop(conductance, conductance, where)
+        self.between_lines(conductance, temperature, where)
         conductance *= np.float32(volts)
         if offset := self.offset(temperature):
             conductance += np.float32(offset)
@@ -90,6 +88,19 @@ class FrontEnd:
             self._cell_adcs.bend(positions, self._columns(where), where.arena)
         where.arena.release(mark)
         return adc.codes(positions)
+
+    def between_lines(self, conductance: Float32, temperature: float, where: Selection) -> None:
+        """What the ends of a cell's two lines show of cells that show `conductance` (n,), in place."""
+        if temperature != ROOM_TEMPERATURE:
+            conductance *= self.temperature_factor(conductance, temperature)
+        self._drop(conductance, conductance, where)
+
+    def reaching(self, volts: Float32, where: Selection, conductance: Float32) -> None:
+        """What of `volts` (n,) between the ends of their lines reaches the transistors of the cells, in place.
+
+        What the lines drop goes by the conductance (cells,) that each had before its pulse.
+        """
+        self._drop(volts, where.take(conductance), where)
 
     def driven(self, volts: Float32, dac: Converter, transpose: bool) -> Float32:
         """V on the lines for wanted ones, (n, lines): gain and offset of each line's DAC around 0 V."""

@@ -27,7 +27,8 @@ def common_commands(instrument: Instrument) -> list[Command]:
         Command("STATus:PRESet", set=instrument.status.preset),
         *_register("STATus:OPERation", instrument.status.operation),
         *_register("STATus:QUEStionable", instrument.status.questionable),
-        *_format(instrument),
+        *(each for name, own in instrument.status.own.items() for each in _register(f"STATus:{name}", own)),
+        *([] if instrument.own_format else _format(instrument)),
     ]
 
 

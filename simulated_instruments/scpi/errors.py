@@ -60,6 +60,8 @@ STANDARD: Mapping[int, str] = MappingProxyType(
         -230: "Data corrupt or stale",
         -240: "Hardware error",
         -241: "Hardware missing",
+        -285: "Program syntax error",
+        -286: "Program runtime error",
         -310: "System error",
         -330: "Self-test failed",
         -350: "Queue overflow",
@@ -112,6 +114,7 @@ class ScpiError(Exception):
 
 class _Entry(NamedTuple):
     number: int
+    text: str
     line: str
 
 
@@ -130,14 +133,20 @@ class ErrorQueue:
     def push(self, error: ScpiError) -> bool:
         """Store `error`; False where there was no room for it."""
         if len(self._entries) < self._capacity:
-            self._entries.append(_Entry(error.number, str(error)))
+            self._entries.append(_Entry(error.number, error.text, str(error)))
             return True
-        self._entries[-1] = _Entry(-350, str(ScpiError(-350)))
+        overflow = ScpiError(-350)
+        self._entries[-1] = _Entry(-350, overflow.text, str(overflow))
         return False
 
     def pop(self) -> str:
         """The oldest entry as `number,"text"`, removed; `0,"No error"` where there is none."""
         return self._entries.popleft().line if self._entries else NO_ERROR
+
+    def take(self) -> tuple[int, str]:
+        """The oldest entry's number and text, removed; 0 and `No error` where there is none."""
+        entry = self._entries.popleft() if self._entries else _Entry(0, "No error", NO_ERROR)
+        return entry.number, entry.text
 
     def clear(self) -> None:
         self._entries.clear()

@@ -121,6 +121,11 @@ class Exchange:
             self._output.clear()
             self._update_request()
 
+    def interrupt(self) -> None:
+        """What was given out was not read, says the transport, and a new message has come: -410."""
+        with self._instrument.lock:
+            self._report(ScpiError(-410))
+
     def status_byte(self) -> int:
         """What a serial poll reads. Bit 6 is RQS: set by a new reason for service, cleared by this poll."""
         with self._instrument.lock:
@@ -195,9 +200,10 @@ class Exchange:
             self._output.clear()
             self._report(ScpiError(-410))
         instrument.speaker = self
+        instrument.on_message()
         self._path = instrument.tree.root
         self._response = Response(instrument.format)
-        parsed = units(data, begin, stop)
+        parsed = units(data, begin, stop, instrument.forgiving)
         while self._next_unit(parsed):
             pass
         if self._response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from .commands import Command
 from .common import common_commands
@@ -31,6 +31,10 @@ class Instrument:
         on_reset: Callable[[], None] = lambda: None,
         self_test: Callable[[], int] = lambda: 0,
         *,
+        on_message: Callable[[], None] = lambda: None,
+        registers: Mapping[str, int] | None = None,
+        own_format: bool = False,
+        forgiving: bool = False,
         queue_capacity: int = 32,
         text_limit: int = 64 * 1024,
         block_limit: int = 256 * 1024 * 1024,
@@ -39,9 +43,12 @@ class Instrument:
         """Raises ValueError where the identity is not four fields or two commands answer to the same header.
 
         identity: manufacturer, model, serial number, firmware version. on_reset: what `*RST` does beyond
-        FORMat. self_test: what `*TST?` answers; 0 is passed. text_limit, block_limit: bytes of one message
-        outside and inside its blocks, beyond which it is dropped with -363 or -223. output_limit: bytes of
-        one answer (-430).
+        FORMat. self_test: what `*TST?` answers; 0 is passed. on_message: called as a message begins to be carried
+        out. registers: further ones of STATus, as the header's node -> the bit of the status byte that sums it up.
+        own_format: the firmware brings FORMat[:DATA] and FORMat:BORDer itself, as its words are others.
+        forgiving: takes words of more than twelve letters, a comma with nothing behind it, and `:*CLS`, as some do.
+        text_limit, block_limit: bytes of one message outside and inside its blocks, beyond which it is
+        dropped with -363 or -223. output_limit: bytes of one answer (-430).
         """
         if len(identity) != 4 or any(set(field) & set(",;\n") for field in identity):
             raise ValueError(f"an identity is four fields without commas or semicolons, not {identity!r}")
@@ -49,11 +56,14 @@ class Instrument:
         self.text_limit = text_limit
         self.block_limit = block_limit
         self.output_limit = output_limit
-        self.status = Status(queue_capacity)
+        self.own_format = own_format
+        self.forgiving = forgiving
+        self.status = Status(queue_capacity, registers or {})
         self.format = Format()
         self.lock = threading.RLock()
         self.tree: Tree[Command] = Tree()
         self.speaker: Exchange | None = None
+        self.on_message = on_message
         self._on_reset = on_reset
         self._self_test = self_test
         for command in (*common_commands(self), *commands):

@@ -78,19 +78,21 @@ class Unit(NamedTuple):
     elements: tuple[Element, ...]
 
 
-def units(data: Buffer, start: int, stop: int) -> Iterator[Unit]:
+def units(data: Buffer, start: int, stop: int, forgiving: bool = False) -> Iterator[Unit]:
     """The units of the message `data[start:stop]` (without its terminator), each parsed when it is asked for.
 
     Units with nothing in them, as a trailing semicolon makes, are passed over. Raises ScpiError -1xx where
-    the grammar is broken; nothing behind that place can be understood.
+    the grammar is broken; nothing behind that place can be understood. forgiving: character data may be of any length,
+    a comma may be the last thing there is, and a colon may lead a common command.
     """
     position = _skip_spaces(data, start, stop)
     while position < stop:
         if data[position] != _SEMICOLON:
-            found = _HEADER.match(data, position, stop)
+            led = forgiving and bytes(data[position : position + 2]) == b":*"
+            found = _HEADER.match(data, position + led, stop)
             if found is None:
                 raise _bad_header(data[position])
-            elements, position = _elements(data, _header_end(data, found.end(), stop), stop)
+            elements, position = _elements(data, _header_end(data, found.end(), stop), stop, forgiving)
             yield Unit(found[1].decode("ascii"), found[2] is not None, elements)
         if position < stop:
             position = _skip_spaces(data, position + 1, stop)
@@ -120,13 +122,13 @@ def _invalid_character(byte: int) -> ScpiError:
     return ScpiError(-101, chr(byte) if 0x20 < byte < 0x7F else f"0x{byte:02X}")
 
 
-def _elements(data: Buffer, position: int, stop: int) -> tuple[tuple[Element, ...], int]:
+def _elements(data: Buffer, position: int, stop: int, forgiving: bool) -> tuple[tuple[Element, ...], int]:
     """The comma-separated data up to the unit's end, and where that is."""
     if position >= stop or data[position] == _SEMICOLON:
         return (), position
     elements = []
     while True:
-        element, position = _element(data, position, stop)
+        element, position = _element(data, position, stop, forgiving)
         elements.append(element)
         position = _skip_spaces(data, position, stop)
         if position >= stop or data[position] == _SEMICOLON:
@@ -136,17 +138,19 @@ def _elements(data: Buffer, position: int, stop: int) -> tuple[tuple[Element, ..
         if data[position] != _COMMA:
             raise ScpiError(-103, f"{element.kind.value} is followed by {chr(data[position])}")
         position = _skip_spaces(data, position + 1, stop)
-        if position >= stop:
+        if position >= stop or (forgiving and data[position] == _SEMICOLON):
+            if forgiving:
+                return tuple(elements), position
             raise ScpiError(-102, "nothing after a comma")
 
 
-def _element(data: Buffer, position: int, stop: int) -> tuple[Element, int]:
+def _element(data: Buffer, position: int, stop: int, forgiving: bool) -> tuple[Element, int]:
     """The element that begins at `position`, and where it ends."""
     first = data[position]
     if first in _DIGITS or first in b"+-.":
         return _number(data, position, stop)
     if first in _LETTERS:
-        return _characters(data, position, stop)
+        return _characters(data, position, stop, forgiving)
     if first == ord("#"):
         return _hash(data, position, stop)
     if first in b"\"'":
@@ -185,11 +189,11 @@ def _check_number_end(data: Buffer, position: int, stop: int) -> None:
         raise ScpiError(-121, chr(data[position]))
 
 
-def _characters(data: Buffer, position: int, stop: int) -> tuple[Element, int]:
+def _characters(data: Buffer, position: int, stop: int, forgiving: bool) -> tuple[Element, int]:
     found = _CHARACTERS.match(data, position, stop)
     if found is None:
         raise ScpiError(-141)
-    if found.end() - position > LONGEST_WORD:
+    if found.end() - position > LONGEST_WORD and not forgiving:
         raise ScpiError(-144)
     return Element(Kind.CHARACTERS, found[0].decode("ascii")), found.end()
 

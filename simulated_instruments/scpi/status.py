@@ -7,6 +7,7 @@ byte. What a condition bit means belongs to the firmware; that is why nothing he
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 
 from .errors import ErrorQueue, ScpiError
 
@@ -92,10 +93,17 @@ class Register:
 class Status:
     """Everything a status query can ask for, and the error queue; one for all connections."""
 
-    def __init__(self, queue_capacity: int) -> None:
+    def __init__(self, queue_capacity: int, registers: Mapping[str, int] | None = None) -> None:
+        """registers: the firmware's own, by name -> the bit of the status byte that sums each up."""
         self.errors = ErrorQueue(queue_capacity)
         self.operation = Register()
         self.questionable = Register()
+        self.own = {name: Register() for name in registers or {}}
+        self._summaries = [
+            (self.questionable, int(StatusByte.QUESTIONABLE)),
+            (self.operation, int(StatusByte.OPERATION)),
+            *((self.own[name], bit) for name, bit in (registers or {}).items()),
+        ]
         self.events = StandardEvent.POWER_ON
         self.event_enable = 0
         self._service_enable = 0
@@ -124,23 +132,24 @@ class Status:
         """`*CLS`: events and errors go, conditions, filters and enables stay."""
         self.errors.clear()
         self.events = StandardEvent(0)
-        self.operation.clear_event()
-        self.questionable.clear_event()
+        for register, _ in self._summaries:
+            register.clear_event()
 
     def preset(self) -> None:
         """`STATus:PRESet`: the SCPI registers' filters and enables; not `*ESE`, not `*SRE`."""
-        self.operation.preset()
-        self.questionable.preset()
+        for register, _ in self._summaries:
+            register.preset()
 
     def byte(self, message_available: bool) -> int:
         """The status byte without bit 6. `message_available` is the asking connection's own."""
-        return (
+        byte = (
             (StatusByte.ERROR_QUEUE if len(self.errors) else 0)
-            | (StatusByte.QUESTIONABLE if self.questionable.summary else 0)
             | (StatusByte.MESSAGE_AVAILABLE if message_available else 0)
             | (StatusByte.STANDARD_EVENT if self.events & self.event_enable else 0)
-            | (StatusByte.OPERATION if self.operation.summary else 0)
         )
+        for register, bit in self._summaries:
+            byte |= bit if register.summary else 0
+        return byte
 
 
 class ServiceRequest:

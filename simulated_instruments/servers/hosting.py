@@ -3,7 +3,8 @@
 Only the file's `[simulated.NAME]` tables count here: `simulator` names an entry point of the group
 `labctl.simulators`, `resource_name` is where it answers, every other key is the simulator's own. An entry
 point is a callable `build(options, site)` that gives an object with `wire`, what a server connects to, and
-`close()`. What has no wire of its own, as a chip on a probe card, has no resource name and a `wire` of None; other
+`close()`. `faults`, in any table, names a plan of what is to go wrong on its wire (`docs/faults.md`), relative to the
+file's folder. What has no wire of its own, as a chip on a probe card, has no resource name and a `wire` of None; other
 simulators find it by its name.
 """
 
@@ -22,6 +23,8 @@ from typing import Any, Protocol
 import msgspec
 from pyvisa import rname
 
+from ..faults import FaultPlan, FaultyWire, read_plan
+from ..faults.record import Record
 from ..wire import Site, Wire
 
 ENTRY_POINTS = "labctl.simulators"
@@ -48,24 +51,31 @@ class Simulator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One `[simulated.NAME]` table; the resource name in canonical form, empty where it has none."""
+    """One `[simulated.NAME]` table; the resource name in canonical form, empty where it has none.
+
+    faults: the file of a plan, empty where none.
+    """
 
     name: str
     simulator: str
     resource_name: str
     options: Mapping[str, Any]
+    faults: str = ""
 
 
 class SimulatedBench:
     """The instruments of one bench file, powered on one by one as they are asked for, and off all at once."""
 
-    def __init__(self, source: str, folder: Path, entries: Mapping[str, Entry]) -> None:
-        """`source`: the file's name as errors should say it."""
+    def __init__(self, source: str, folder: Path, entries: Mapping[str, Entry], faults: Path | None = None) -> None:
+        """source: the file's name as errors should say it. faults: a plan for all its wires, instead of the file's."""
         self.entries = entries
         self._source = source
         self._folder = folder
         self._lock = threading.RLock()  # building one may need another
         self._built: dict[str, SimulatedInstrument] = {}
+        self._faults = faults
+        self._plans: dict[Path, tuple[FaultPlan, Record]] = {}
+        self._faulty: dict[str, FaultyWire] = {}
         self._building: list[str] = []
         self._by_resource = {entry.resource_name.casefold(): entry for entry in entries.values() if entry.resource_name}
 
@@ -80,7 +90,11 @@ class SimulatedBench:
 
     def wire(self, entry: Entry) -> Wire:
         """What to connect to, of an entry with a resource name. Raises HostingError as `simulated` does."""
-        wire = self.simulated(entry).wire
+        with self._lock:
+            simulated = self.simulated(entry)
+            if entry.name not in self._faulty and (self._faults or entry.faults):
+                self._faulty[entry.name] = self._made_faulty(entry, simulated)
+            wire = self._faulty.get(entry.name, simulated.wire)
         assert wire is not None  # `_build` has seen to that
         return wire
 
@@ -91,9 +105,16 @@ class SimulatedBench:
                 self._built[entry.name] = self._build(entry)
             return self._built[entry.name]
 
+    def hang_up(self) -> None:
+        """Whoever waits for something late, or for good, waits no longer: before servers are closed."""
+        for wire in self._faulty.values():
+            wire.close()
+
     def close(self) -> None:
         """Switch off what was built, each even if another one fails to. May be called twice."""
         with self._lock, ExitStack() as closing:
+            self.hang_up()
+            self._faulty = {}
             for simulated in self._built.values():  # the last built, which may need the others, is closed first
                 closing.callback(simulated.close)
             self._built = {}
@@ -115,6 +136,18 @@ class SimulatedBench:
             raise HostingError(f"{where}.resource_name: {needed}")
         return simulated
 
+    def _made_faulty(self, entry: Entry, simulated: SimulatedInstrument) -> FaultyWire:
+        """Its wire, with the faults of its plan. Instruments with the same plan share it, and one record."""
+        path = self._faults or self._folder / entry.faults
+        where = f"{self._source}: $.simulated.{entry.name}"
+        try:
+            if path not in self._plans:
+                plan = read_plan(path)
+                self._plans[path] = plan, Record(plan.log)
+            return FaultyWire(simulated, self._plans[path][0], entry.name, self._plans[path][1])
+        except (ValueError, OSError) as problem:
+            raise HostingError(f"{where}.faults: {problem}") from None
+
     def _named(self, name: str) -> SimulatedInstrument:
         """Another one of this bench file. Raises ValueError where there is none of that name."""
         if name not in self.entries:
@@ -122,8 +155,10 @@ class SimulatedBench:
         return self.simulated(self.entries[name])
 
 
-def load(path: Path | None) -> SimulatedBench:
+def load(path: Path | None, faults: Path | None = None) -> SimulatedBench:
     """The simulated instruments of the bench file at `path`; None is the one that comes with the package.
+
+    faults: the file of a plan for all of them, which counts instead of those that the bench file names.
 
     Relative paths start from the file's folder, or from the working directory for the package's own. Raises
     HostingError where the file is missing or malformed; nothing is built yet.
@@ -143,7 +178,7 @@ def load(path: Path | None) -> SimulatedBench:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
         raise HostingError(f"{source}: {problem}") from None
-    return SimulatedBench(source, folder, _entries(source, document))
+    return SimulatedBench(source, folder, _entries(source, document), faults)
 
 
 def canonical(resource_name: str) -> str:
@@ -175,15 +210,15 @@ def _entry(where: str, name: str, table: Any) -> Entry:
     if not isinstance(table, dict):
         raise HostingError(f"{where}: expected a table")
     options = dict(table)
-    for key in ("simulator", "resource_name"):
-        if not isinstance(options.get(key, "" if key == "resource_name" else None), str):
+    for key in ("simulator", "resource_name", "faults"):
+        if not isinstance(options.get(key, None if key == "simulator" else ""), str):
             raise HostingError(f"{where}.{key}: expected text")
     simulator = options.pop("simulator")
     try:
         resource_name = canonical(options.pop("resource_name")) if "resource_name" in options else ""
     except HostingError as problem:
         raise HostingError(f"{where}.resource_name: {problem}") from None
-    return Entry(name, simulator, resource_name, options)
+    return Entry(name, simulator, resource_name, options, options.pop("faults", ""))
 
 
 def _load_simulator(name: str, where: str) -> Simulator:

@@ -19,7 +19,8 @@ from pyvisa.constants import EventMechanism, EventType, ResourceAttribute, Statu
 from pyvisa.typing import VISAEventContext, VISARMSession, VISASession
 from pyvisa.util import DebugInfo, LibraryPath
 
-from .hosting import SimulatedBench, load
+from .hosting import SimulatedBench
+from .sharing import Hold, hold
 from .visa_locks import ResourceLocks
 from .visa_session import VisaSession
 
@@ -34,7 +35,7 @@ class LabctlVisaLibrary(highlevel.VisaLibraryBase):
     this is made.
     """
 
-    _bench: SimulatedBench | None
+    _hold: Hold | None
     _manager: VISARMSession
 
     @staticmethod
@@ -47,7 +48,7 @@ class LabctlVisaLibrary(highlevel.VisaLibraryBase):
 
     def _init(self) -> None:
         self._numbers = itertools.count(1)
-        self._bench = None
+        self._hold = None
         self._manager = VISARMSession(0)
         self._sessions: dict[int, VisaSession] = {}
         self._contexts: dict[int, EventType] = {}
@@ -58,7 +59,7 @@ class LabctlVisaLibrary(highlevel.VisaLibraryBase):
     def open_default_resource_manager(self) -> tuple[VISARMSession, StatusCode]:
         """Raises HostingError, a ValueError, where the bench file is wrong."""
         path = str(self.library_path)
-        self._bench = load(None if path == _EMBEDDED else Path(path))
+        self._hold = hold(None if path == _EMBEDDED else Path(path))
         self._manager = VISARMSession(next(self._numbers))
         return self._manager, self.handle_return_value(self._manager, StatusCode.success)
 
@@ -100,12 +101,13 @@ class LabctlVisaLibrary(highlevel.VisaLibraryBase):
         elif session != self._manager:
             return self.handle_return_value(None, StatusCode.error_invalid_object)
         else:
-            bench = self._opened(session)
-            self._bench = None
+            self._opened(session)
+            holding, self._hold = self._hold, None
             self._sessions.clear()
             self._contexts.clear()
             self._locks.clear()
-            bench.close()
+            if holding is not None:
+                holding.close()
         return self.handle_return_value(None, StatusCode.success)
 
     # Messages
@@ -219,9 +221,9 @@ class LabctlVisaLibrary(highlevel.VisaLibraryBase):
     # What the handles stand for
 
     def _opened(self, session: int) -> SimulatedBench:
-        if self._bench is None or session != self._manager:
+        if self._hold is None or session != self._manager:
             raise errors.InvalidSession
-        return self._bench
+        return self._hold.bench
 
     def _session(self, session: int) -> VisaSession:
         try:

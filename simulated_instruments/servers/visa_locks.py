@@ -23,6 +23,22 @@ class ResourceLocks:
             return session in self._exclusive
         return not self._shared or session in self._shared
 
+    def wait_admitted(self, session: int, timeout: float) -> bool:
+        """Whether `session` may use the resource, now or within `timeout` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.admits(session), timeout)
+
+    def held_by(self, session: int) -> AccessModes:
+        """The lock that `unlock` would release."""
+        if session in self._exclusive:
+            return AccessModes.exclusive_lock
+        return AccessModes.shared_lock if session in self._shared else AccessModes.no_lock
+
+    @property
+    def holders(self) -> int:
+        """How many sessions hold a lock."""
+        return len(self._exclusive.keys() | self._shared.keys())
+
     @property
     def state(self) -> AccessModes:
         """What VI_ATTR_RSRC_LOCK_STATE says."""

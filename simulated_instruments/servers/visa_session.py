@@ -2,15 +2,18 @@
 
 A session of class INSTR exchanges messages whose ends are marked; one of class SOCKET, and a serial one, is
 a stream. Reading with nothing to say is a time-out *at once*: the instrument answered while it was written
-to, in this very thread, so nothing can come later and waiting would only make tests slow.
+to, in this very thread, so nothing can come later and waiting would only make tests slow. An instrument that
+hangs up is a connection that is lost.
 """
 
 from __future__ import annotations
 
+import contextlib
+
 from pyvisa import constants, rname
 from pyvisa.constants import BufferOperation, ResourceAttribute, SerialTermination, StatusCode
 
-from ..wire import Wire
+from ..wire import HungUp, Patient, Wire
 from .visa_attributes import SessionAttributes
 from .visa_locks import ResourceLocks
 
@@ -41,18 +44,26 @@ class VisaSession:
         self._serial = isinstance(parsed, rname.ASRLInstr)
         self._stream = self._serial or isinstance(parsed, rname.TCPIPSocket)
         self._exchange = wire.connect(stream=self._stream)
+        self._patient = self._exchange if isinstance(self._exchange, Patient) else None
         self._requests_told = 0
 
     def write(self, data: bytes) -> StatusCode:
-        if self._exchange.backlog > _WINDOW:
-            return StatusCode.error_timeout  # as a socket whose other end has stopped to listen
         end = not self._stream and bool(self.attributes[ResourceAttribute.send_end_enabled])
-        self._exchange.write(data, end)
+        try:
+            if self._exchange.backlog > _WINDOW:
+                return StatusCode.error_timeout  # as a socket whose other end has stopped to listen
+            self._exchange.write(data, end)
+        except HungUp:
+            return StatusCode.error_connection_lost
         return StatusCode.success
 
     def read(self, count: int) -> tuple[bytes, StatusCode]:
         until = self._termination()
-        data, end = self._exchange.read(count, until)
+        self._be_patient(self.attributes[ResourceAttribute.timeout_value])
+        try:
+            data, end = self._exchange.read(count, until)
+        except HungUp:
+            return b"", StatusCode.error_connection_lost
         if not data:
             return b"", StatusCode.error_timeout
         if end and not self._stream:
@@ -71,7 +82,10 @@ class VisaSession:
         """Device clear; on a stream, which cannot carry one, what was received is dropped."""
         if self._stream:
             return self.discard_received()
-        self._exchange.clear()
+        try:
+            self._exchange.clear()
+        except HungUp:
+            return StatusCode.error_connection_lost
         return StatusCode.success
 
     def flush(self, mask: int) -> StatusCode:
@@ -79,24 +93,35 @@ class VisaSession:
         return self.discard_received() if mask & _DISCARDS_INPUT and self._stream else StatusCode.success
 
     def discard_received(self) -> StatusCode:
-        while self._exchange.take():
-            pass
+        self._be_patient(0)
+        try:
+            while self._exchange.take():
+                pass
+        except HungUp:
+            return StatusCode.error_connection_lost
         return StatusCode.success
 
     def status_byte(self) -> tuple[int, StatusCode]:
         """A serial poll, which a stream has no means for."""
         if self._stream:
             return 0, StatusCode.error_nonsupported_operation
-        return self._exchange.status_byte(), StatusCode.success
+        try:
+            return self._exchange.status_byte(), StatusCode.success
+        except HungUp:
+            return 0, StatusCode.error_connection_lost
 
     def enable_events(self) -> None:
         """Queue service requests from now on, and one that is still standing."""
         self.events_enabled = True
-        self._requests_told = self._exchange.service_requests - self._exchange.requests_service
+        with contextlib.suppress(HungUp):
+            self._requests_told = self._exchange.service_requests - self._exchange.requests_service
 
     def take_service_request(self) -> bool:
-        """Whether the instrument requested service since it was last asked."""
-        requests = self._exchange.service_requests
+        """Whether the instrument requested service since it was last asked; never, once it has hung up."""
+        try:
+            requests = self._exchange.service_requests
+        except HungUp:
+            return False
         is_news = requests > self._requests_told
         self._requests_told = requests
         return is_news
@@ -104,7 +129,16 @@ class VisaSession:
     @property
     def pending(self) -> int:
         """Bytes that can be read."""
-        return self._exchange.pending
+        try:
+            return self._exchange.pending
+        except HungUp:
+            return 0
+
+    def _be_patient(self, milliseconds: int) -> None:
+        """How long a conversation whose answers may be late may keep us waiting."""
+        if self._patient is not None:
+            forever = milliseconds == constants.VI_TMO_INFINITE
+            self._patient.patience = None if forever else milliseconds / 1000
 
     def _termination(self) -> int | None:
         """The byte that ends a reading, if one does."""

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -186,7 +186,7 @@ def test_a_read_at_another_voltage_is_one_exchange_that_leaves_the_boards_own(tm
         readout = driver.read(np.array([1, 7], np.uint32), repeats=2, voltage=0.35)
         sent = [data for direction, data in _log(tmp_path / "wire.log")[before:] if direction == ">"]
         assert len(sent) == 1
-        assert sent[0].startswith(b":SENSe:VOLTage 0.35;:READ:IND")
+        assert sent[0].startswith(b":FETCh:NEXT 2;:SENSe:VOLTage 0.35;:READ:IND")
         assert driver.snapshot()["SENSe:VOLTage"] == "0.2"
         board.board.firmware.chip.read_voltage = 0.35
         driver.link.write("*CLS")
@@ -202,7 +202,7 @@ def test_a_read_voltage_beyond_the_board_never_leaves(tmp_path: Path) -> None:
         assert (driver.limits.min_read_voltage, driver.limits.max_read_voltage) == (0.05, 0.5)
         before = len(_log(tmp_path / "wire.log"))
         for volts in (0.04, 0.51, float("nan")):
-            with pytest.raises(ValueError, match=r"cannot be read at .* V: the board reads at 0.05 to 0.5 V"):
+            with pytest.raises(ValueError, match=r"cannot be read at .* V: it can be at 0.05 to 0.5 V"):
                 driver.read(voltage=volts)
         assert len(_log(tmp_path / "wire.log")) == before
 
@@ -212,7 +212,7 @@ def test_after_a_read_of_unknown_fate_the_boards_own_voltage_is_made_sure_of(boa
         driver.pulse(batch_of([1], 4.4, width=1e-4))
         usual = driver.read(np.array([1], np.uint32)).conductance[0, 0]
         cable.trigger = b":READ:"
-        cable.faults.extend(["before", "before"])
+        cable.faults.extend(["before"] * 3)
         with pytest.raises(LinkError):
             driver.read(np.array([1], np.uint32), voltage=0.5)
         with board.board.wire.lock:
@@ -402,18 +402,37 @@ def test_two_faults_in_a_row_are_survived_too(board: ServedBoard, cable: Cable, 
         assert board.pulses[:4].tolist() == [0, 2, 1, 2]
 
 
-def test_readings_that_got_lost_with_the_cable_are_those_the_chip_shows_next(
-    tmp_path: Path, board: ServedBoard, cable: Cable
+@pytest.mark.parametrize("fault", ["before", "half", "after", "swallow"])
+def test_what_a_fault_took_is_fetched_and_not_done_again(
+    tmp_path: Path, board: ServedBoard, cable: Cable, fault: str
 ) -> None:
-    batches = batch_of([1, 2], 4.3), batch_of([7], 4.3)
-    with driven_through(cable, board, "after") as driver:
-        found = driver.pulse_and_verify(*batches)
+    """Codes, times and both counters of the chip are those of a twin whose cable holds."""
+
+    def work(driver: TestBoard, lose: Callable[[], None]) -> list[object]:
+        shown: list[object] = []
+        for call in (
+            lambda: driver.pulse_and_verify(batch_of([1, 2], 4.3), batch_of([7], 4.3)),
+            lambda: [driver.read(repeats=2)],
+            lambda: [driver.read(np.array([1, 7], np.uint32), voltage=0.3)],
+            lambda: driver.pulse(batch_of([5])) or [],
+        ):
+            lose()
+            shown += [(each.codes.tolist(), each.time, each.scale) for each in call()]
+        lose()
+        shown.append(driver.multiply(np.full((3, 32), 0.1, np.float32)).tolist())
+        lose()
+        driver.clock.sleep_until(driver.clock.now() + 12.5)
+        lose()
+        return [*shown, driver.clock.now(), driver.sequence, dict(driver.snapshot())]
+
+    cable.trigger = b""
+    with driven_through(cable, board, timeout=0.3) as driver:
+        found = work(driver, lambda: cable.faults.append(fault))
+        assert not cable.faults
     with served_board(tmp_path) as twin, twin.driver() as driver:
-        driver.pulse_and_verify(*batches)
-        expected = [driver.read(batch.cells) for batch in batches]
-    for readout, again in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(readout.cells, again.cells)
-        np.testing.assert_array_equal(readout.codes, again.codes)
+        assert found == work(driver, lambda: None)
+        np.testing.assert_array_equal(board.pulses, twin.pulses)
+        np.testing.assert_array_equal(board.board.firmware.chip.read_counts, twin.board.firmware.chip.read_counts)
 
 
 def test_of_several_batches_only_those_the_board_has_not_applied_are_sent_again(
@@ -424,7 +443,7 @@ def test_of_several_batches_only_those_the_board_has_not_applied_are_sent_again(
     with driven_through(cable, board, "before", wire_log=str(log)) as driver:
         with stranger_on(board) as other_half:
             board.board.firmware.output = True
-            other_half.pulse(batch_of([1]))
+            other_half.pulse_and_verify(batch_of([1]))
         readouts = driver.pulse_and_verify(batch_of([1]), batch_of([2]))
     assert [each.cells.tolist() for each in readouts] == [[1], [2]]
     assert board.pulses[[1, 2]].tolist() == [1, 1]
@@ -534,7 +553,7 @@ def test_a_strangers_batch_under_our_next_number_does_not_pass_for_ours(board: S
     driver.pulse(batch_of([1]))
     with stranger_on(board) as stranger:
         stranger.pulse(batch_of([2]))
-    with pytest.raises(InstrumentError, match="2 was another batch"):
+    with pytest.raises(InstrumentError, match="Work number out of order;2 where 3 is next"):
         driver.pulse(batch_of([3]))
     assert board.pulses[:4].tolist() == [0, 1, 1, 0]
     driver.pulse(batch_of([3]))
@@ -573,7 +592,7 @@ def test_an_answer_of_another_shape_is_the_instruments_error(answer: bytes, boar
     driver = board.driver()
     driver.connect()
     driver.close()
-    with RogueInstrument(scripted({b":READ": misread, b":OUTP": misread, b":MULT": misread})) as rogue:
+    with RogueInstrument(scripted({b":FETCh:NEXT": misread})) as rogue:
         driver.link.resource_name = rogue.resource_name
         driver.link.connect()
         for call in (
@@ -609,4 +628,17 @@ def test_the_wire_log_is_on_request_and_its_digest_in_the_snapshot(board: Served
 def test_a_wire_log_that_cannot_be_written_is_said_before_anything_is_sent(board: ServedBoard, tmp_path: Path) -> None:
     with pytest.raises(LinkError, match="no wire log can be written there"):
         board.driver(wire_log=str(tmp_path / "nowhere" / "wire.log")).connect()
-    assert not board.server._clients
+    assert not board.server._listener._clients
+
+
+def test_a_snapshot_that_is_answered_with_something_else_is_the_instruments_error(board: ServedBoard) -> None:
+    """As on a wire where an answer came twice."""
+    driver = board.driver()
+    driver.connect()
+    driver.close()
+    with RogueInstrument(scripted({b":SENSe:VOLTage?": b'0.2;0,"No error"\n'})) as rogue:
+        driver.link.resource_name = rogue.resource_name
+        driver.link.connect()
+        with pytest.raises(InstrumentError, match="1 answers where the values of 7 settings were asked for"):
+            driver.snapshot()
+        driver.close()

@@ -9,16 +9,21 @@ from pathlib import Path
 import numpy as np
 
 from labctl.array import Operation, PulseBatch, Scale
+from labctl.drivers.numbered_board import NumberedBoard
+from labctl.drivers.serial_board import SerialBoard
 from labctl.drivers.test_board import TestBoard
-from labctl.simulated_instruments.instruments.test_board import SimulatedBoard, build
+from labctl.simulated_instruments.instruments import serial_board, test_board
+from labctl.simulated_instruments.instruments.board import SimulatedBoard
 from labctl.simulated_instruments.servers.tcp import TcpServer
-from labctl.simulated_instruments.wire import Site
+from labctl.simulated_instruments.wire import Site, Wire
 
 DAC = Scale(5.0 / 65_536, 0.0, 16, "V")
 
 
 class ServedBoard:
     """The board, its chip, and how to reach them. `restart` is a power cycle at the same address."""
+
+    build = staticmethod(test_board.build)
 
     def __init__(self, folder: Path, **options: object) -> None:
         self._folder = folder
@@ -27,10 +32,14 @@ class ServedBoard:
         self._start()
 
     def _start(self) -> None:
-        self.board: SimulatedBoard = build(self._options, Site(self._folder))
-        self.server = TcpServer(self.board.wire, port=self._port)
+        self.board: SimulatedBoard = self.build(self._options, Site(self._folder))
+        self.server = TcpServer(self.wrap(self.board.wire), port=self._port)
         self.server.start()
         self._port = self.server.port
+
+    def wrap(self, wire: Wire) -> Wire:
+        """What is served instead of the board's own wire."""
+        return wire
 
     def close(self) -> None:
         self.server.close()
@@ -54,16 +63,39 @@ class ServedBoard:
         with self.board.wire.lock:
             return self.board.firmware.chip.pulse_counts.ravel().copy()
 
-    def driver(self, resource_name: str | None = None, **settings: object) -> TestBoard:
+    @property
+    def reads(self) -> np.ndarray:
+        """Reads each cell has had, (cells,)."""
+        with self.board.wire.lock:
+            return self.board.firmware.chip.read_counts.ravel().copy()
+
+    def driver(self, resource_name: str | None = None, **settings: object) -> NumberedBoard:
         """A driver for it that is not yet connected, small time-outs in its settings."""
-        given = {"rows": self._options["rows"], "cols": self._options["cols"], "timeout": 1.0, **settings}
+        given = self._given(settings)
         name = resource_name or self.resource_name
         return TestBoard(TestBoard.Settings(driver="test_board", resource_name=name, visa_library="@py", **given))  # type: ignore[arg-type]
 
+    def _given(self, settings: dict[str, object]) -> dict[str, object]:
+        return {"rows": self._options["rows"], "cols": self._options["cols"], "timeout": 1.0, **settings}
+
+
+class ServedSerialBoard(ServedBoard):
+    """The same with a serial board, which TCP carries as pyserial's `socket://` does."""
+
+    build = staticmethod(serial_board.build)
+
+    @property
+    def resource_name(self) -> str:
+        return self.server.serial_resource_name
+
+    def driver(self, resource_name: str | None = None, **settings: object) -> NumberedBoard:
+        name = resource_name or self.resource_name
+        return SerialBoard(SerialBoard.Settings(driver="serial_board", resource_name=name, **self._given(settings)))  # type: ignore[arg-type]
+
 
 @contextlib.contextmanager
-def served_board(folder: Path, **options: object) -> Iterator[ServedBoard]:
-    served = ServedBoard(folder, **options)
+def served_board(folder: Path, kind: type[ServedBoard] = ServedBoard, **options: object) -> Iterator[ServedBoard]:
+    served = kind(folder, **options)
     try:
         yield served
     finally:

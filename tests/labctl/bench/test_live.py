@@ -121,7 +121,7 @@ def test_nothing_is_touched_before_it_is_connected(board: ServedBoard, path: Pat
         with pytest.raises(LinkClosedError, match=r"the array 'main' is not connected: use `with bench.array"):
             ask()
     bench.close()
-    assert not board.server._clients
+    assert not board.server._listener._clients
 
 
 def test_what_the_bench_plans_is_what_the_board_is(path: Path) -> None:
@@ -232,7 +232,7 @@ def test_another_process_is_refused_before_it_says_a_word_to_the_board(board: Se
         array.pulse(batch_of([1], 2))
         done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
         assert board.board.firmware.output  # connecting would have reset it
-        assert len(board.server._clients) == 1
+        assert len(board.server._listener._clients) == 1
     assert done.stdout.startswith(f"{board.resource_name} is in use by process {os.getpid()} (")
 
 

@@ -230,6 +230,17 @@ def test_bench_init_writes_a_file_that_works_and_never_overwrites(capsys: pytest
 
 
 @pytest.mark.usefixtures("here")
+def test_bench_init_for_a_serial_port_names_the_serial_driver(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(["bench", "init", "port.toml", "--resource", "ASRL/dev/ttyUSB0::INSTR"]) == 0
+    capsys.readouterr()
+    assert _run(["bench", "show", "port.toml", "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)["values"]
+    assert values["instruments.board.driver"]["value"] == "serial_board"
+    assert values["instruments.board.resource_name"]["value"] == "ASRL/dev/ttyUSB0::INSTR"
+    assert values["instruments.board.baud_rate"] == {"value": 115200, "origin": "port.toml"}
+
+
+@pytest.mark.usefixtures("here")
 def test_bench_show_says_where_each_value_comes_from(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

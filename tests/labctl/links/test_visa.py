@@ -23,6 +23,7 @@ from wires import IDN, NO_ERROR, Peer, RogueInstrument, scripted
 
 from labctl.errors import InstrumentError, LabctlError, LinkClosedError, LinkError, LinkTimeoutError
 from labctl.links import transports
+from labctl.links.dialects import Scpi
 from labctl.links.transports import SocketTransport, VisaTransport
 from labctl.links.visa import VisaLink
 from labctl.links.wire_log import WireLog, read_wire_log
@@ -32,7 +33,7 @@ from labctl.links.wire_log import WireLog, read_wire_log
 def either_transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type:
     """Both ways bytes can move on the same connection; the slow one is what other backends get."""
     if request.param == "visa":
-        monkeypatch.setattr(transports, "_pyvisa_py_socket", lambda _: None)
+        monkeypatch.setattr(transports, "_pyvisa_py_interface", lambda _: None)
         return VisaTransport
     return SocketTransport
 
@@ -524,7 +525,7 @@ def test_an_instrument_without_that_error_query_is_found_out_not_believed(answer
 
 def test_the_error_query_is_the_instruments_own_word() -> None:
     answers = {b"X?;ERRX?": b"7;" + NO_ERROR + b"\n"}
-    with RogueInstrument(scripted(answers)) as rogue, link_to(rogue, error_query="ERRX?") as link:
+    with RogueInstrument(scripted(answers)) as rogue, link_to(rogue, dialect=Scpi("ERRX?")) as link:
         assert link.query("X?") == "7"
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labctl.errors import LinkError
-from labctl.links.wire_log import WireLog, read_wire_log
+import labctl
+from labctl.errors import LinkError, LinkTimeoutError, NoWireLogError
+from labctl.links.wire_log import WireLog, read_lines, read_wire_log
 
 
 @given(st.lists(st.tuples(st.booleans(), st.binary())))
@@ -58,3 +60,77 @@ def test_a_line_torn_by_a_kill_costs_no_other(tmp_path: Path) -> None:
 def test_a_log_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(LinkError, match=r"nowhere.wire\.log: no wire log can be written there: No such file"):
         WireLog(tmp_path / "nowhere" / "wire.log")
+
+
+def test_a_log_says_which_connection_it_is_of_and_how_the_wire_failed(tmp_path: Path) -> None:
+    log = WireLog(tmp_path / "wire.log")
+    log.opened("GPIB0::24::INSTR", "VISA", "@py")
+    log.sent([b"*IDN?\n"])
+    log.failed(LinkTimeoutError("no answer"), "reading")
+    log.close()
+    opened, sent, failed = read_lines(log.path)
+    assert opened.facts["resource_name"] == "GPIB0::24::INSTR"
+    assert (opened.facts["spoken"], opened.facts["through"], opened.facts["again"]) == ("VISA", "@py", False)
+    assert opened.facts["labctl"] == labctl.__version__
+    assert opened.facts["process"] == os.getpid()
+    assert sent.data == b"*IDN?\n"
+    assert (failed.facts["error"], failed.facts["text"], failed.facts["doing"]) == (
+        "LinkTimeoutError",
+        "no answer",
+        "reading",
+    )
+    start, stop = log.span
+    assert log.digest == hashlib.sha256(log.path.read_bytes()[start:stop]).hexdigest()
+
+
+def test_a_log_from_before_there_were_connections_in_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "wire.log"
+    path.write_bytes(b"1.5 > b'*IDN?\\n'\n2.5 < b'x\\n'\n")
+    assert [(line.direction, line.data) for line in read_lines(path)] == [(">", b"*IDN?\n"), ("<", b"x\n")]
+
+
+def test_a_log_that_a_windows_editor_has_saved_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "wire.log"
+    path.write_bytes(b'1.5 > b\'one\'\r\n2.5 ! {"doing": "reading"}\r\n')
+    assert [(line.direction, line.data, dict(line.facts)) for line in read_lines(path)] == [
+        (">", b"one", {}),
+        ("!", b"", {"doing": "reading"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [b"1.5 > b'two\n", b"1.5 > b'two\\'\n", b'1.5 > "two"\n', b"1.5 > b\n", b'1.5 ! {"er\n', b"1.5 ? b'two'\n", b"\n"],
+)
+def test_what_is_no_whole_line_is_left_out(tmp_path: Path, torn: bytes) -> None:
+    path = tmp_path / "wire.log"
+    path.write_bytes(b"1.0 > b'one'\n" + torn + b"2.0 < b'three'\n")
+    assert [line.data for line in read_lines(path)] == [b"one", b"three"]
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_break_the_reader(tmp_path_factory: pytest.TempPathFactory, noise: bytes) -> None:
+    path = tmp_path_factory.mktemp("log") / "wire.log"
+    path.write_bytes(b"1.0 > b'one'\n" + noise.replace(b"\\", b"/") + b"\n2.0 < b'two'\n")
+    found = [line.data for line in read_lines(path)]
+    assert (found[0], found[-1]) == (b"one", b"two")
+
+
+@pytest.mark.parametrize("content", [b"a b c\n" * 300, bytes(range(256)), b"1.5 > b'torn"])
+def test_a_file_that_is_no_log_is_refused_in_one_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    with pytest.raises(NoWireLogError, match=r"notes\.txt: holds no line of a wire log$"):
+        list(read_lines(path))
+
+
+def test_a_log_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(NoWireLogError, match=r"absent\.log: cannot be read as a wire log: No such file"):
+        list(read_lines(tmp_path / "absent.log"))
+
+
+def test_a_log_of_a_later_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "wire.log"
+    path.write_text('1.5 = {"wire_log": 2, "labctl": "9.0"}\n')
+    with pytest.raises(NoWireLogError, match=r"line 1 is of wire log format 2, written by labctl 9\.0; this one reads"):
+        list(read_lines(path))

@@ -159,6 +159,11 @@ class TestSwitching:
         pulse(cells, Operation.SET, 3.0, gate=0.3)
         np.testing.assert_array_equal(cells.conductance, before)
 
+    def test_a_closed_gate_leaves_a_cell_that_has_lost_all_conductance_as_it_is(self):
+        cells = formed(count=64)
+        cells.conductance[:] = 0.0
+        assert np.all(pulse(cells, Operation.RESET, 3.0, gate=0.0).conductance == 0.0)
+
     def test_a_strong_reset_reaches_the_floor(self):
         gradual = dataclasses.replace(SOUND, slow_fraction=0.0, abruptness_device_spread=0.0)
         cells = pulse(formed(gradual), Operation.RESET, 5.0, width=1e-5)

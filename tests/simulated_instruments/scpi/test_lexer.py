@@ -176,3 +176,11 @@ def test_a_contrived_message_takes_linear_time() -> None:
     for piece in (b'"', b"''", b" ", b"1", b"A", b"A:", b"(", b"1E", b"\x00;"):
         message = b"A " + piece * (1 << 18)
         assert breach_of(message + b"$") is not None
+
+
+@pytest.mark.parametrize("message", [b"A " + b"B" * 13, b"A 1,", b"A 1, ;B", b":*CLS"])
+def test_some_makers_forgive_what_the_standard_does_not(message: bytes) -> None:
+    with pytest.raises(ScpiError):
+        parse(message)
+    (first, *_) = units(message, 0, len(message), True)
+    assert first.header in ("A", "*CLS")

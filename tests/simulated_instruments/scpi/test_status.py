@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labctl.simulated_instruments.scpi import Instrument, Keyword, setting
 from labctl.simulated_instruments.scpi.status import Register
 
 
@@ -187,3 +190,22 @@ def test_an_array_format_there_is_not_is_an_illegal_value(client, message: str) 
     client.send(message)
     assert client.errors() == [-224]
     assert client.ask("FORM?") == "ASC"
+
+
+def test_a_register_of_the_firmwares_own_has_its_commands_and_its_bit() -> None:
+    instrument = Instrument(("M", "1", "2", "3"), registers={"MEASurement": 1})
+    exchange = instrument.connect()
+    instrument.status.own["MEASurement"].change(1 << 9, True)
+    exchange.write(b"STAT:MEAS:ENAB 512;COND?;*STB?\n")
+    assert bytes(exchange.read(99)[0]) == b"512;17\n"  # an answer waits, too
+    exchange.write(b"*CLS;*STB?;:STAT:MEAS?;MEAS:ENAB?;:STAT:PRES;MEAS:ENAB?\n")
+    assert bytes(exchange.read(99)[0]) == b"0;0;512;0\n"
+
+
+def test_a_firmware_may_bring_its_own_format() -> None:
+    brought = setting("FORMat[:DATA]", Keyword("SREal"), SimpleNamespace(data="SRE"), "data")
+    exchange = Instrument(("M", "1", "2", "3"), [brought], own_format=True).connect()
+    exchange.write(b"FORM:DATA SRE;:FORM?\n")
+    assert bytes(exchange.read(99)[0]) == b"SRE\n"
+    with pytest.raises(ValueError, match="collides"):
+        Instrument(("M", "1", "2", "3"), [brought])

@@ -94,7 +94,7 @@ def test_a_missing_bench_file_is_named(tmp_path: Path) -> None:
     [
         (
             'simulator = "x"',
-            "$.simulated.board.simulator: no simulator called 'x'; there are: absent, broken, ",
+            "$.simulated.board.simulator: no simulator called 'x'; there are: absent, ",
         ),
         ('simulator = "broken"', "$.simulated.board.simulator: the simulator 'broken' cannot be loaded: "),
         ('simulator = "absent"', "$.simulated.board.simulator: the simulator 'absent' cannot be loaded: "),

@@ -14,9 +14,8 @@ import pyvisa
 
 from labctl.links.blocks import encode_header
 from labctl.simulated_instruments.scpi import Instrument
-from labctl.simulated_instruments.servers import tcp
-from labctl.simulated_instruments.servers.hosting import HostingError, load
-from labctl.simulated_instruments.servers.serving import serve
+from labctl.simulated_instruments.servers import sending
+from labctl.simulated_instruments.servers.hosting import load
 from labctl.simulated_instruments.servers.tcp import TcpServer
 
 
@@ -89,7 +88,7 @@ def test_many_large_answers_in_one_message_are_all_sent(server: TcpServer) -> No
 def test_systems_without_gathered_sending_send_the_same(
     server: TcpServer, monkeypatch: pytest.MonkeyPatch, gathers: bool
 ) -> None:
-    monkeypatch.setattr(tcp, "_CAN_GATHER", gathers and tcp._CAN_GATHER)
+    monkeypatch.setattr(sending, "_CAN_GATHER", gathers and sending._CAN_GATHER)
     with connect(server) as connection:
         connection.sendall(b"FORM INT;:COUN? 9000;*OPC?\n")
         expected = b"#518000" + np.arange(9000, dtype=">u2").tobytes() + b";1\n"
@@ -158,27 +157,6 @@ def test_pyvisa_py_talks_to_it(server: TcpServer) -> None:
     finally:
         toy.close()
         manager.close()
-
-
-def test_a_bench_is_served_at_the_ports_of_its_file_or_free_ones(bench: Path, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    bench.write_text(bench.read_text().replace("5025", str(port)))
-    with serve(bench) as service:
-        assert service.bound[0] == ("socket", f"TCPIP0::127.0.0.1::{port}::SOCKET")
-        assert service.bound[1].name == "gpib"
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-            connection.sendall(b"LEV 3;*OPC?\n")
-            assert receive(connection, 2) == b"1\n"
-        with pytest.raises(HostingError, match=f"cannot serve 'socket' on 127.0.0.1 port {port}"):
-            serve(bench)
-    service.close()
-    assert (tmp_path / "level.txt").read_text() == "3.0"
-    with serve(bench, port=0) as service:
-        assert len({bound.resource_name for bound in service.bound}) == 2
-    with serve(bench, port=port) as service:
-        assert service.bound[0].resource_name == f"TCPIP0::127.0.0.1::{port}::SOCKET"
-        assert service.bound[1].resource_name == f"TCPIP0::127.0.0.1::{port + 1}::SOCKET"
 
 
 def test_no_thread_is_left_behind(instrument: Instrument) -> None:

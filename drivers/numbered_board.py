@@ -1,0 +1,423 @@
+"""What drivers of boards that number their work share, whatever the wire: everything is done exactly once.
+
+Every pulse batch carries a number that grows by one, and the board counts all its work and keeps the last answers.
+When the wire fails between work and its answer, the board is asked what it did last: what it has done is fetched, not
+done again, and what it has not is sent again. So a run with faults on its wire is the run without, to the last bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labctl.array import Capability, Cells, Clock, Geometry, Nominal, PulseBatch, PulseLimits, Readout, Scale
+from labctl.drivers.batches import checked_batch, checked_cells, scale_at
+from labctl.drivers.parts import Parts
+from labctl.drivers.wired import WiredDriver, WireKeys
+from labctl.errors import BenchError, InstrumentError, LinkError
+
+if TYPE_CHECKING:
+    pass
+
+_TRIES = 3
+_ROUNDING = 1e-9  # relative: what a voltage may lose on its way
+
+Found = TypeVar("Found")
+
+
+class BoardKeys(WireKeys, Protocol):
+    """What a bench file says of such a board besides its wire.
+
+    read_voltage: V across a cell while it is read. current_range: A at the top of the ADC. temperature: K that the chip
+    is held at, set on connecting; left as it is where None. rows, cols: the array's shape, for planning without the
+    board; checked against it on connecting.
+    """
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def cols(self) -> int: ...
+
+    @property
+    def read_voltage(self) -> float: ...
+
+    @property
+    def current_range(self) -> float: ...
+
+    @property
+    def temperature(self) -> float | None: ...
+
+
+def check_keys(settings: BoardKeys) -> None:
+    """Raises ValueError with one sentence."""
+    for name in ("rows", "cols", "read_voltage", "current_range", "temperature"):
+        value = getattr(settings, name)
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be more than 0, not {value:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One piece of work and what it answers: `values` of `dtype`, after `duration` s."""
+
+    dtype: ClassVar[str] = "<u2"
+
+    values: int
+    duration: float
+
+    @property
+    def size(self) -> int:
+        """Bytes of the answer."""
+        return self.values * np.dtype(self.dtype).itemsize
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether there is an answer, though it may be of no values."""
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class PulseWork(Work):
+    batch: PulseBatch
+    verify: bool
+
+    @property
+    def is_answered(self) -> bool:
+        return self.verify
+
+
+@dataclass(frozen=True, slots=True)
+class ReadWork(Work):
+    """cells: None for the whole array. voltage: None for the board's own."""
+
+    cells: Cells | None
+    repeats: int
+    voltage: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MultiplyWork(Work):
+    """inputs: (vectors, lines) V."""
+
+    dtype: ClassVar[str] = "<f4"
+
+    inputs: NDArray[np.float32]
+    transpose: bool
+
+
+class Done(NamedTuple):
+    """Work that is done: its answer, (values,), and when it ended, s on the board's clock."""
+
+    answer: NDArray[Any]
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class LastWork:
+    """What a board did last: the number of that work, and of the last pulse batch.
+
+    ended: s on the board's clock, of the work of that message, oldest first.
+    """
+
+    number: int
+    sequence: int
+    ended: tuple[float, ...]
+
+
+class NumberedBoard(WiredDriver):
+    """The MemoryArray of such a board; a subclass speaks to it."""
+
+    capabilities = (
+        Capability.FORM
+        | Capability.PULSE
+        | Capability.READ
+        | Capability.PULSE_AND_VERIFY
+        | Capability.MULTIPLY
+        | Capability.SEQUENCE
+        | Capability.READ_VOLTAGE
+    )
+    geometry: Geometry
+    dac: Scale
+    adc: Scale
+    clock: Clock
+    limits: PulseLimits
+    chip_serial: str
+
+    settings: BoardKeys
+    max_payload: int | None = None
+    """Bytes of one message at most; None for any."""
+    _pulse_time: float  # s a cell, besides its pulse
+    _read_time: float  # s a cell
+    _base_voltage: float  # V across a cell that is read at no other
+
+    def __init__(self, settings: BoardKeys) -> None:
+        super().__init__(settings)
+        self._work = 0
+        self._sequence = 0
+        self._extra = 0  # numbers that batches took which went in several parts, beyond one each
+        self._is_settled = True  # nothing is under way or of unknown fate
+        self._armed = False  # outputs are on
+
+    # -- what a subclass says to the board ------------------------------------------------------------------------
+
+    @abstractmethod
+    def _set_up(self) -> None:
+        """Put the board in a known state with outputs off, and learn what it is, `_learned` included."""
+
+    @abstractmethod
+    def _perform(self, works: Sequence[Work]) -> Iterator[Done]:
+        """Have the board do `works`, outputs on where it takes that; each as soon as it is known to be done.
+
+        The first pulse batch carries the number after `_sequence`. Raises LinkError, InstrumentError.
+        """
+
+    @abstractmethod
+    def _ask_last(self) -> LastWork:
+        """What the board did last. Asking changes nothing."""
+
+    @abstractmethod
+    def _fetch(self, first: int, works: Sequence[Work]) -> list[NDArray[Any]]:
+        """The answers once more of work `first` and on. Asking changes nothing."""
+
+    @abstractmethod
+    def _settings_now(self) -> Mapping[str, Any]:
+        """Every setting as the board has it. Asking changes nothing."""
+
+    @abstractmethod
+    def _make_safe(self, timeout_s: float) -> None:
+        """Outputs off, within `timeout_s`. Doing it twice is doing it once."""
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self._armed, self._extra = False, 0
+        self._set_up()
+
+    def safe_state(self, timeout_s: float = 2.0) -> None:
+        """Where the wire fails, once more in what is left of `timeout_s`."""
+        self._armed = False
+        self._is_settled = False  # the board counts this as work
+        deadline = time.monotonic() + timeout_s
+        left = timeout_s / 2  # of which the first try leaves the others some
+        for tries in range(_TRIES, 0, -1):
+            try:
+                return self._make_safe(left)
+            except LinkError:
+                left = deadline - time.monotonic()
+                if tries == 1 or left <= 0:
+                    raise
+        return None
+
+    def snapshot(self) -> Mapping[str, Any]:
+        found = self._asked(self._settings_now)
+        number = {"chip_serial": self.chip_serial, "sequence": self._sequence}
+        return {"idn": self.link.idn, **number, **found, **self._logged()}
+
+    @classmethod
+    def nominal(cls, settings: BoardKeys) -> Nominal:
+        """A board as its document describes it, with this bench's settings."""
+        full_scale = settings.current_range / settings.read_voltage
+        return Nominal(
+            Geometry(settings.rows, settings.cols, ""),
+            cls.capabilities,
+            Scale(5.0 / 65_536, 0.0, 16, "V"),
+            Scale(full_scale * 33 / 32 / 16_383, -full_scale / 32, 14, "S"),
+            PulseLimits(),
+        )
+
+    # -- what it does -----------------------------------------------------------------------------------------------
+
+    @property
+    def sequence(self) -> int:
+        """The number the next batch will carry; the board is asked where a fault has left that open.
+
+        A batch that goes in several parts counts once here, while the board has counted its parts.
+        """
+        self._settle()
+        return self._sequence + 1 - self._extra
+
+    def pulse(self, *batches: PulseBatch) -> None:
+        self._apply(batches, verify=False)
+
+    def pulse_and_verify(self, *batches: PulseBatch) -> tuple[Readout, ...]:
+        return self._apply(batches, verify=True)
+
+    def read(self, cells: Cells | None = None, repeats: int = 1, voltage: float | None = None) -> Readout:
+        """Raises ValueError where `cells` are not strictly increasing, or not on the array, or `voltage` beyond its
+        range.
+        """
+        scale = self.adc if voltage is None else scale_at(self.adc, self._base_voltage, voltage, self.limits)
+        where = None if cells is None else checked_cells(cells, self.geometry.cells)
+        read = np.arange(self.geometry.cells, dtype=np.uint32) if where is None else where
+        done = self._do(self._read_works(where, repeats, voltage))
+        codes = _joined([each.answer for each in done], ReadWork.dtype).reshape(repeats, len(read))
+        return Readout(read, codes, scale, done[-1].ended - codes.size * self._read_time, self._read_time)
+
+    def multiply(self, inputs: NDArray[np.float32], transpose: bool = False) -> NDArray[np.float32]:
+        rows, cols = self.geometry.rows, self.geometry.cols
+        lines, outputs = (cols, rows) if transpose else (rows, cols)
+        vectors = np.ascontiguousarray(inputs, "<f4")
+        if vectors.ndim != 2 or vectors.shape[1] != lines:
+            raise ValueError(f"inputs must be (n, {lines}) volts, not {vectors.shape}")
+        works = []
+        for part in self._parts.of_vectors(len(vectors), max(lines, outputs)):
+            values = (part.stop - part.start) * outputs
+            works.append(MultiplyWork(values, values * self._read_time, vectors[part], transpose))
+        done = self._do(works)
+        return _joined([each.answer for each in done], MultiplyWork.dtype).reshape(len(vectors), outputs)
+
+    # -- exactly once -----------------------------------------------------------------------------------------------
+
+    def _do(self, works: Sequence[Work]) -> list[Done]:
+        """Have each of `works` done once, in their order, whatever becomes of the wire meanwhile."""
+        if works:
+            self._settle()
+        done: list[Done] = []
+        tries = _TRIES
+        while len(done) < len(works):
+            left = works[len(done) :]
+            before = len(done)
+            self._is_settled = False
+            try:
+                for each in self._perform(left):
+                    self._count(works[len(done)])
+                    done.append(each)
+            except LinkError as problem:
+                tries -= 1
+                if not tries:
+                    raise
+                done += self._find_out(left[len(done) - before :], problem)
+            except InstrumentError:
+                with contextlib.suppress(LinkError, InstrumentError):  # asked again before the next work
+                    self._learned(self._ask_last())
+                raise
+            self._is_settled = True
+        return done
+
+    def _find_out(self, works: Sequence[Work], problem: LinkError) -> list[Done]:
+        """The wire failed with `works` under way: those that are done. Raises LinkError where that cannot be known."""
+        try:
+            last = self._asked(self._ask_last)
+        except (LinkError, InstrumentError) as silence:
+            pulsed = any(isinstance(work, PulseWork) for work in works)
+            fate = "whether the pulses were given is not known" if pulsed else "what the board did cannot be asked"
+            raise type(problem)(f"{problem}; {fate}: {silence}") from None
+        done = works[: self._done_of(works, last, problem)]
+        try:
+            answers = self._asked(lambda: self._fetch(last.number - len(done) + 1, done)) if done else []
+        except (LinkError, InstrumentError) as silence:
+            raise type(problem)(f"{problem}; it was done, and its answer is lost: {silence}") from None
+        self._learned(last)
+        return [Done(*each) for each in zip(answers, last.ended[len(last.ended) - len(done) :], strict=True)]
+
+    def _done_of(self, works: Sequence[Work], last: LastWork, problem: LinkError) -> int:
+        """How many of `works`, the first of them, the board has done. Raises LinkError where it did others."""
+        count = last.number - self._work
+        batches = sum(isinstance(work, PulseWork) for work in works)
+        applied = last.sequence - self._sequence
+        if not 0 <= applied <= batches:
+            ours = f"batch is now {last.sequence}, not one of ours ({self._sequence} to {self._sequence + batches})"
+        elif not (0 <= count <= len(works) and count <= len(last.ended)) or applied != sum(
+            isinstance(work, PulseWork) for work in works[:count]
+        ):
+            ours = f"work is now {last.number}, not one of ours ({self._work} to {self._work + len(works)})"
+        else:
+            return count
+        raise LinkError(f"{problem}; and the board's last {ours}: it has been restarted or used by someone else")
+
+    def _settle(self) -> None:
+        """Know what the board did last, by asking it where a fault has left that open."""
+        if not self._is_settled:
+            self._learned(self._asked(self._ask_last))
+
+    def _learned(self, last: LastWork) -> None:
+        self._work, self._sequence, self._is_settled = last.number, last.sequence, True
+
+    def _count(self, work: Work) -> None:
+        self._work += 1
+        self._sequence += isinstance(work, PulseWork)
+
+    def _asked(self, ask: Callable[[], Found]) -> Found:
+        """What `ask` gives, which changes nothing on the board and so may be asked again."""
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(LinkError):
+                return ask()
+        return ask()
+
+    # -- pulses and reads as work -----------------------------------------------------------------------------------
+
+    def _apply(self, given: Sequence[PulseBatch], verify: bool) -> tuple[Readout, ...]:
+        batches = [checked_batch(batch, self.geometry.cells) for batch in given]
+        parts = [self._pulse_works(batch, verify) for batch in batches]
+        done = iter(self._do([work for works in parts for work in works]))
+        self._extra += sum(len(works) - 1 for works in parts)
+        readouts = []
+        for batch, works in zip(batches, parts, strict=True):
+            found = [next(done) for _ in works]
+            turn = self._cell_time(batch, verify)
+            codes = _joined([each.answer for each in found], PulseWork.dtype).reshape(1, -1)
+            readouts.append(Readout(batch.cells, codes, self.adc, found[-1].ended - len(batch.cells) * turn, turn))
+        return tuple(readouts) if verify else ()
+
+    def _pulse_works(self, batch: PulseBatch, verify: bool) -> list[PulseWork]:
+        """The batch in as many parts as the board's messages make necessary."""
+        turn, works = self._cell_time(batch, verify), []
+        for part in self._parts.of_batch(len(batch.cells)):
+            cells = batch.cells[part]
+            piece = replace(batch, cells=cells, amplitude=batch.amplitude[part])
+            works.append(PulseWork(len(cells) if verify else 0, len(cells) * turn, piece, verify))
+        return works
+
+    def _read_works(self, cells: Cells | None, repeats: int, voltage: float | None) -> list[ReadWork]:
+        """The read in as many parts as the board's messages make necessary."""
+        count, works = self.geometry.cells if cells is None else len(cells), []
+        for part, times in self._parts.of_read(count, max(repeats, 0), whole=cells is None):
+            values = (part.stop - part.start) * times
+            if cells is not None:
+                listed: Cells | None = cells[part]
+            elif part == slice(0, count):
+                listed = None
+            else:
+                listed = np.arange(part.start, part.stop, dtype=np.uint32)
+            works.append(ReadWork(values, values * self._read_time, listed, times, voltage))
+        return works
+
+    @property
+    def _parts(self) -> Parts:
+        return Parts(self.max_payload, self.geometry.cells)
+
+    def _check_shape(self, rows: int, cols: int) -> None:
+        """Raises BenchError where the board's is not the bench file's."""
+        expected = (self.settings.rows, self.settings.cols)
+        if (rows, cols) != expected:
+            raise BenchError(
+                f"{self.settings.resource_name}: the board has {rows} rows and {cols} columns where the bench "
+                f"file says {expected[0]} and {expected[1]}: set rows and cols of this instrument"
+            )
+
+    def _cell_time(self, batch: PulseBatch, verify: bool) -> float:
+        return batch.width + self._pulse_time + (self._read_time if verify else 0.0)
+
+
+def mask_of(cells: Cells, total: int) -> NDArray[np.uint8] | None:
+    """A bit a cell of the array, where that is shorter than a 32-bit index a cell; None where it is not."""
+    if len(cells) * 32 <= total:
+        return None
+    mask = np.zeros(total, np.bool_)
+    mask[cells] = True
+    return np.packbits(mask)
+
+
+def _joined(answers: Sequence[NDArray[Any]], dtype: str) -> NDArray[Any]:
+    """One after another, (n,); a single one as it is."""
+    if len(answers) == 1:
+        return answers[0]
+    return np.concatenate(answers) if answers else np.empty(0, dtype)

@@ -1,0 +1,81 @@
+"""The half of a driver that is the same for every bench instrument on VISA."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from labctl.bench.settings import VisaSettings
+from labctl.drivers.wired import WiredDriver
+from labctl.errors import InstrumentError, LinkError
+from labctl.links.dialects import Dialect, Scpi
+from labctl.links.resources import ResourceManagers
+from labctl.links.visa import VisaLink
+
+_POWER_ON = 0x80  # of the standard event status: switched on since it was last asked
+
+
+class VisaInstrument(WiredDriver):
+    """Connect it with `with`, or as a bench does. What a driver adds: `set_up`, `settings_now`, `safe_state`."""
+
+    Settings: ClassVar[type[VisaSettings]] = VisaSettings
+    dialect: ClassVar[Dialect] = Scpi()
+    models: ClassVar[tuple[str, ...]] = ()
+    """Words of which one is in the identity of every instrument this driver is for."""
+
+    def __init__(self, settings: Any, managers: ResourceManagers | None = None) -> None:
+        super().__init__(settings)
+        self.link: VisaLink = VisaLink(
+            settings.resource_name,
+            visa_library=settings.visa_library,
+            timeout_s=settings.timeout,
+            dialect=self.dialect,
+            managers=managers,
+            after_fault=self._check_still_on,
+        )
+        self._watching = False  # the instrument's own notice of having been switched on is cleared
+        self._was_off = False
+
+    # -- what a driver adds ---------------------------------------------------------------------------------------
+
+    def set_up(self) -> None:
+        """Put the instrument into a known state with its outputs off, events cleared. Raises as an exchange does."""
+        raise NotImplementedError
+
+    def settings_now(self) -> Mapping[str, Any]:
+        """Every setting that counts, asked for in one exchange."""
+        raise NotImplementedError
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self._watching = self._was_off = False
+        if self.models and not any(model in self.link.idn.upper() for model in self.models):
+            raise InstrumentError(
+                f"{self.settings.resource_name}: {self.link.idn!r} answers, where the driver "
+                f"{self.settings.driver!r} is for {' or '.join(self.models)}"
+            )
+        self.set_up()
+        self._watching = True
+
+    def snapshot(self) -> Mapping[str, Any]:
+        return {"idn": self.link.idn, **self.settings_now(), **self._logged()}
+
+    def answers(self, settings: tuple[str, ...]) -> dict[str, str]:
+        """Header to answer of every one of the SCPI `settings`, in one exchange."""
+        found = self.link.exchange(";".join(f"{header}?" for header in settings))
+        if len(found) != len(settings):
+            raise InstrumentError(
+                f"{self.settings.resource_name}: {len(found)} answers to {len(settings)} settings asked for"
+            )
+        return {header.lstrip(":"): str(answer) for header, answer in zip(settings, found, strict=True)}
+
+    def _check_still_on(self, within_s: float) -> None:
+        """After a fault. Raises LinkError where it was off meanwhile, and with that lost the settings we gave it."""
+        if self._watching and not self._was_off:
+            events = self.link.query("*ESR?", timeout_s=within_s)
+            self._was_off = bool(int(float(events)) & _POWER_ON)
+        if self._was_off:
+            raise LinkError(
+                f"{self.settings.resource_name}: it has been restarted, its settings are lost: connect anew"
+            )

@@ -1,0 +1,352 @@
+"""What a memory-array test board does, whatever language it is spoken to in: settings, limits, pulses and readings.
+
+The board refuses what is beyond its limits before anything is applied, gives pulses only while its outputs are on,
+and numbers every batch: the number that follows the last is applied, the last batch again is answered but not applied
+again, anything else is an error. It counts all its work, and keeps the answers of the last message in which it did
+any: a controller that lost an answer asks what was done last and has the answer again, so nothing is done twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..chips.crossbar import CrossbarMacro
+from ..scpi import ScpiError
+from ..wire import Wire
+from .chip_socket import ChipOptions, ChipSocket
+from .clocks import BoardClock
+
+Codes = NDArray[np.uint16]
+Cells = NDArray[np.uint32]
+
+FIRMWARE = "1.0"
+OUT_OF_SEQUENCE = 101
+OPERATIONS = {"FORM": 1, "SET": 2, "RES": 3}
+MAX_VOLTS = {"FORM": 4.5, "SET": 4.0, "RES": 4.0}
+MAX_GATE = 3.3
+WIDTHS = (10e-9, 1e-3)
+PULSE_TIME = 1e-6
+"""s to select a cell and settle its lines, besides the pulse."""
+READ_TIME = 4e-6
+"""s to settle and convert one reading."""
+READ_VOLTAGE = 0.2
+"""V after a reset."""
+MAX_REPEATS = 10_000
+MAX_ADVANCE = 1e9
+_TEMPERATURES = (250.0, 400.0)  # K, outside of which the self-test fails
+_MAX_READINGS = 1 << 26  # of one answer
+_NAMES = {number: name for name, number in OPERATIONS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Something done: its number since power-on, the board's time when it ended, and what it answered."""
+
+    number: int
+    ended: float
+    answer: NDArray[Any] | None
+
+
+class MemoryBoard:
+    """The board around one chip. Whoever calls holds the lock of the language it is spoken to in.
+
+    Attributes:
+        sequence: number of the last batch applied, 0 after power-on.
+        work: number of the last pulse batch, read, multiplication or safe state done, 0 after power-on.
+        kept: the work of the last message that did any, oldest first.
+
+    Every call raises ScpiError, whose number and text are the same in every language, with nothing done.
+    """
+
+    def __init__(self, chip: CrossbarMacro, clock: BoardClock) -> None:
+        self.chip = chip
+        self.clock = clock
+        self.sequence = 0
+        self.work = 0
+        self.kept: list[Work] = []
+        self._is_new_message = True
+        self._is_void = False  # no work is done in this message any more
+        self._last: tuple[Any, ...] = ()
+        self._last_readings: Codes | None = None
+        self.reset()
+
+    # -- settings -----------------------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """The settings after power-on; numbers, what is kept, and the chip's temperature stay."""
+        self._output = False
+        self.chip.read_voltage = READ_VOLTAGE
+        self.chip.current_range = self.chip.ranges[2]
+
+    @property
+    def output(self) -> bool:
+        """Whether pulses are given."""
+        return self._output
+
+    @output.setter
+    def output(self, on: bool) -> None:
+        if on:
+            self._check_valid()
+        self._output = on
+
+    @property
+    def read_voltage(self) -> float:
+        return self.chip.read_voltage
+
+    @read_voltage.setter
+    def read_voltage(self, volts: float) -> None:
+        self._check_valid()
+        self.chip.read_voltage = _within(volts, *self.chip.read_voltages, "V")
+
+    @property
+    def current_range(self) -> float:
+        return self.chip.current_range
+
+    @current_range.setter
+    def current_range(self, wanted: float) -> None:
+        """The smallest range that holds `wanted`, as autoranging fronts do."""
+        _within(wanted, 0.0, self.chip.ranges[-1], "A")
+        self.chip.current_range = next(each for each in self.chip.ranges if each >= wanted * (1 - 1e-9))
+
+    @property
+    def chuck(self) -> float:
+        """Temperature the chip is held at, K; a reset leaves it."""
+        return self.chip.temperature
+
+    @chuck.setter
+    def chuck(self, temperature: float) -> None:
+        self.chip.heat(_within(temperature, *self.chip.temperatures, "K"), self.clock.now())
+
+    @property
+    def reading_scale(self) -> tuple[float, float, int]:
+        """Code -> S at the present read voltage and current range: step, offset, bits."""
+        adc, volts = self.chip.adc, self.chip.read_voltage
+        return adc.step / volts, adc.offset / volts, adc.bits
+
+    def safe(self) -> None:
+        """Outputs off, every line grounded.
+
+        It counts as work, so that a message that was under way before and comes late, to switch outputs on and give
+        pulses, is out of order.
+        """
+        self._output = False
+        self._worked(0.0, None)
+
+    # -- work ---------------------------------------------------------------------------------------------------
+
+    def begin_message(self) -> None:
+        """A message begins; the first work in it takes the place of what is kept."""
+        self._is_new_message, self._is_void = True, False
+
+    def expect(self, number: int) -> None:
+        """The next work is `number`; where it is not, no work of this message is done, as of one that comes twice."""
+        if number != self.work + 1:
+            self._is_void = True
+            raise ScpiError(OUT_OF_SEQUENCE, f"Work number out of order;{number} where {self.work + 1} is next")
+
+    def recall(self, number: int) -> Work:
+        """Work `number` with its answer. Raises ScpiError -230 where that is not kept."""
+        for work in self.kept:
+            if work.number == number:
+                return work
+        raise ScpiError(-230, f"no answer of work {number} is kept")
+
+    def pulse(
+        self,
+        number: int,
+        operation: int,
+        width: float,
+        gate: float,
+        cells: Cells | None,
+        codes: NDArray[Any],
+        verify: bool,
+    ) -> Codes | None:
+        """Batch `number`: a pulse on each of `cells` (None: all) with its own amplitude; with `verify` their readings.
+
+        codes: (n,) DAC codes. width: s. gate: V. Returns (n,) ADC codes, or None. The last batch again is not applied:
+        what it read when it was is the answer.
+        """
+        self._check_valid()
+        _within(width, *WIDTHS, "s")
+        _within(gate, 0.0, MAX_GATE, "V")
+        amplitudes = self._checked_amplitudes(operation, cells, codes)
+        batch = (operation, cells, amplitudes, width, gate)
+        if not self._is_next(number, batch):
+            if verify and self._last_readings is None:
+                raise ScpiError(OUT_OF_SEQUENCE, f"Sequence number out of order;{number} was not read when applied")
+            return self._last_readings if verify else None
+        turn = width + PULSE_TIME + (READ_TIME if verify else 0.0)
+        readings = None
+        if verify:
+            readings = self.chip.pulse_and_read(*batch, self.clock.now(), turn)[0]
+        else:
+            self.chip.pulse(*batch, self.clock.now(), turn)
+        self.sequence, self._last_readings = number, readings
+        self._last = tuple(each.copy() if isinstance(each, np.ndarray) else each for each in batch)
+        self._worked(self._count(cells) * turn, readings)
+        return readings
+
+    def read(self, cells: Cells | None, repeats: int = 1, voltage: float | None = None) -> Codes:
+        """(repeats, n) ADC codes of `cells` (None: all), at `voltage` V where that is not the one that is set."""
+        self._check_valid()
+        _within(repeats, 1, MAX_REPEATS)
+        usual = self.chip.read_voltage
+        if self._count(cells) * repeats > _MAX_READINGS:
+            raise ScpiError(-223, f"an answer holds {_MAX_READINGS} readings at most")
+        if voltage is not None:
+            self.read_voltage = voltage
+        try:
+            readings = self.chip.read(cells, repeats, self.clock.now(), READ_TIME)
+        finally:
+            self.chip.read_voltage = usual
+        self._worked(readings.size * READ_TIME, readings)
+        return readings
+
+    def multiply(self, volts: NDArray[Any], transpose: bool = False) -> NDArray[np.float32]:
+        """(vectors, outputs) A for `volts`, (vectors * lines,), whole vectors one after another."""
+        self._check_valid()
+        lines = self.chip.cols if transpose else self.chip.rows
+        if len(volts) == 0 or len(volts) % lines:
+            raise ScpiError(-161, f"{len(volts)} voltages are no whole number of vectors of {lines}")
+        vectors = np.require(volts, np.float32, "A").reshape(-1, lines)
+        if not np.all(np.abs(vectors) <= self.chip.read_voltages[1]):
+            raise ScpiError(-222, f"an input is beyond +-{self.chip.read_voltages[1]:g} V")
+        currents = self.chip.multiply(vectors, transpose, self.clock.now())
+        self._worked(currents.size * READ_TIME, currents)
+        return currents
+
+    def listed(self, cells: NDArray[Any]) -> Cells:
+        """Cells in native order and aligned. Raises ScpiError unless strictly increasing and on the array."""
+        native: Cells = np.require(cells, np.uint32, "A")
+        if len(native) > 1 and not np.all(native[1:] > native[:-1]):
+            raise ScpiError(-224, "cells must be strictly increasing")
+        if len(native) and native[-1] >= self._count(None):
+            raise ScpiError(-222, f"cell {native[-1]} is not on the array")
+        return native
+
+    def masked(self, mask: NDArray[np.uint8]) -> Cells:
+        """The cells whose bits are set, most significant first. Raises ScpiError for a mask of another array."""
+        total = self._count(None)
+        if len(mask) != (total + 7) // 8:
+            raise ScpiError(-161, f"a mask of {total} cells has {(total + 7) // 8} bytes")
+        return np.flatnonzero(np.unpackbits(mask, count=total).view(np.bool_)).astype(np.uint32)
+
+    def _check_valid(self) -> None:
+        if self._is_void:
+            raise ScpiError(OUT_OF_SEQUENCE, "Work number out of order;nothing more is done in this message")
+
+    def _checked_amplitudes(self, operation: int, cells: Cells | None, codes: NDArray[Any]) -> Codes:
+        native: Codes = np.require(codes, np.uint16, "A")
+        if operation not in _NAMES:
+            raise ScpiError(-224, f"there is no operation {operation}")
+        if len(native) != self._count(cells):
+            raise ScpiError(-161, f"{len(native)} amplitudes for {self._count(cells)} cells")
+        if not self.output:
+            raise ScpiError(-221, "outputs are off")
+        name = _NAMES[operation]
+        volts = self.chip.dac.offset + self.chip.dac.step * int(native.max(initial=0))
+        if volts > MAX_VOLTS[name] + self.chip.dac.step / 2:  # the code nearest to the limit is within it
+            raise ScpiError(-222, f"{volts:.4g} V is above {MAX_VOLTS[name]:g} V for {name}")
+        return native
+
+    def _is_next(self, number: int, batch: tuple[Any, ...]) -> bool:
+        """Whether batch `number` is to be applied; False: it has been already, this very one."""
+        if number == self.sequence + 1:
+            return True
+        if number != self.sequence or number == 0:
+            raise ScpiError(OUT_OF_SEQUENCE, f"Sequence number out of order;{number} where {self.sequence + 1} is next")
+        if not all(map(np.array_equal, batch, self._last)):
+            raise ScpiError(OUT_OF_SEQUENCE, f"Sequence number out of order;{number} was another batch")
+        return False
+
+    def _worked(self, seconds: float, answer: NDArray[Any] | None) -> None:
+        """Something that took `seconds` is done. `answer` is kept as it is, so nobody writes to it again."""
+        self.clock.spend(seconds)
+        if self._is_new_message:
+            self.kept, self._is_new_message = [], False
+        self.work += 1
+        self.kept.append(Work(self.work, self.clock.now(), answer))
+
+    def _count(self, cells: Cells | None) -> int:
+        return self.chip.rows * self.chip.cols if cells is None else len(cells)
+
+    # -- time and health ----------------------------------------------------------------------------------------
+
+    def advance(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        _within(seconds, 0.0, MAX_ADVANCE, "s")
+        try:
+            self.clock.advance(seconds)
+        except ValueError as problem:
+            raise ScpiError(-221, str(problem)) from None
+
+    def self_test(self) -> int:
+        """0 when well; bit 0: temperature out of range; bit 1: every reading of the first row at an end of the ADC."""
+        low, high = _TEMPERATURES
+        codes = self.chip.read(np.arange(self.chip.cols, dtype=np.uint32), 1, self.clock.now(), READ_TIME)
+        self.clock.spend(codes.size * READ_TIME)
+        at_an_end = bool(np.all((codes == 0) | (codes == self.chip.adc.top)))
+        return int(not low <= self.chip.temperature <= high) | at_an_end << 1
+
+
+class Face(Wire, Protocol):
+    """A language that a board is spoken to in. `lock` is held while it works."""
+
+    @property
+    def lock(self) -> AbstractContextManager[Any]: ...
+
+
+FaceT = TypeVar("FaceT", bound=Face)
+
+
+class SimulatedBoard(Generic[FaceT]):
+    """A powered-on board: its `firmware`, and the `wire` to talk to it; `close` saves what its chip remembers."""
+
+    def __init__(self, options: ChipOptions, folder: Path, face: Callable[[MemoryBoard], FaceT]) -> None:
+        """Raises ValueError with one sentence."""
+        self._socket = ChipSocket(options, folder)
+        self._face = face
+        try:
+            self._switch_on()
+        except BaseException:
+            self._socket.release()
+            raise
+
+    @property
+    def chip(self) -> CrossbarMacro:
+        return self._socket.chip
+
+    @property
+    def clock(self) -> BoardClock:
+        return self._socket.clock
+
+    def power_cycle(self) -> None:
+        """Off and on: settings, numbers and what was kept are lost, the chip's cells are not. The `wire` is another."""
+        with self.wire.lock:
+            self._switch_on()
+
+    def _switch_on(self) -> None:
+        self.firmware = MemoryBoard(self.chip, self.clock)
+        self.wire = self._face(self.firmware)
+
+    def close(self) -> None:
+        """May be called twice: the chip is saved once, as long as it is ours."""
+        with self.wire.lock:
+            self._socket.close()
+
+
+def _within(value: float, low: float, high: float, unit: str = "") -> float:
+    """`value`. Raises ScpiError -222, for NaN too."""
+    unit = f" {unit}" if unit else ""
+    if not value >= low:
+        raise ScpiError(-222, f"{value:.9g} is below {low:.9g}{unit}")
+    if not value <= high:
+        raise ScpiError(-222, f"{value:.9g} is above {high:.9g}{unit}")
+    return value
