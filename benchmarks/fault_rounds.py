@@ -67,7 +67,7 @@ class Round:
 
     @property
     def timeout(self) -> float:
-        """s that an exchange may take; long where the chip is sick, as a message sent again would shift what strikes."""
+        """s that an exchange may take; long where the chip is sick: a message sent again would shift what strikes."""
         if self.sick:
             return 30.0
         return HISLIP_TIMEOUT if self.link == "hislip" else TIMEOUT

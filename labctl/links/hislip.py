@@ -37,6 +37,14 @@ class _Kind(enum.IntEnum):
     ASYNC_DEVICE_CLEAR_ACKNOWLEDGE = 23
 
 
+class _Clearing(enum.Enum):
+    """How far a device clear has come."""
+
+    NO = enum.auto()
+    BEGUN = enum.auto()  # on the asynchronous channel
+    ENDING = enum.auto()  # on the synchronous one
+
+
 class _Channel(SocketTransport):
     """One of the two connections: messages with a header and a payload, of which any part may be there yet."""
 
@@ -94,7 +102,8 @@ class HislipTransport(_Channel):
         self._most = session._max_msg_size - _HEADER.size
         self._number = self._last = _FIRST
         self._is_delivered = self._ends = False
-        self._is_torn = False  # a message is half sent, or an acknowledgement outstanding
+        self._is_torn = False  # a message is half sent
+        self._clearing = _Clearing.NO
 
     def send(self, parts: Sequence[Buffer], deadline: float) -> None:
         views = [memoryview(part).cast("B") for part in parts if len(part)]
@@ -114,20 +123,27 @@ class HislipTransport(_Channel):
         self._is_torn = False
 
     def discard(self, deadline: float) -> bytes:
-        """Device clear. What comes until it is acknowledged is what was still meant to be said."""
+        """Device clear. What comes until it is acknowledged is what was still meant to be said.
+
+        One that was not acknowledged in time, as an instrument that is at work does, is waited for further.
+        """
         if self._is_torn:
             raise LinkClosedError("the dialogue cannot be taken up in the middle of a message")
         thrown = self._forget()
         self._begin()
-        self._is_torn = True
-        self._asynchronous.say(_Kind.ASYNC_DEVICE_CLEAR, 0, 0, [], deadline)
-        while self._asynchronous.hear(deadline)[0] != _Kind.ASYNC_DEVICE_CLEAR_ACKNOWLEDGE:
-            pass
-        self.say(_Kind.DEVICE_CLEAR_COMPLETE, 0, 0, [], deadline)
+        if self._clearing is _Clearing.NO:
+            self._clearing = _Clearing.BEGUN
+            self._asynchronous.say(_Kind.ASYNC_DEVICE_CLEAR, 0, 0, [], deadline)
+        if self._clearing is _Clearing.BEGUN:
+            while self._asynchronous.hear(deadline)[0] != _Kind.ASYNC_DEVICE_CLEAR_ACKNOWLEDGE:
+                pass
+            self._clearing = _Clearing.ENDING
+            self.say(_Kind.DEVICE_CLEAR_COMPLETE, 0, 0, [], deadline)
         while self.hear(deadline)[0] != _Kind.DEVICE_CLEAR_ACKNOWLEDGE:
             pass
+        self._clearing = _Clearing.NO
         self._number = self._last = _FIRST
-        self._is_torn = self._is_delivered = self._ends = False
+        self._is_delivered = self._ends = False
         return thrown
 
     def _receive(self, view: memoryview, deadline: float) -> int:
