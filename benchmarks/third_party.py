@@ -29,7 +29,7 @@ from xml.etree import ElementTree as ET
 import third_party_sims
 import third_party_smus
 from third_party_check import Check
-from third_party_instruments import EchoInstrument, rohde_schwarz
+from third_party_instruments import EchoInstrument, power_supply, rohde_schwarz
 
 from labctl.simulated_instruments.servers.hislip import HislipServer
 from labctl.simulated_instruments.servers.tcp import TcpServer
@@ -92,14 +92,22 @@ def lxi_tools() -> Check:
 
 
 def sigrok() -> Check:
-    """sigrok-cli scans for instruments on SCPI over TCP; it knows none that labctl simulates."""
+    """sigrok-cli finds a supply on SCPI over TCP, and samples its nine channels."""
     if shutil.which("sigrok-cli") is None:
-        return Check("sigrok-cli", "scan, scpi-pps", 0, 0, 1, "not installed: apt install sigrok-cli")
-    with TcpServer(rohde_schwarz(), HOST) as server:
-        place = f"tcp-raw/{HOST}/{server.port}"
-        told = _run(["sigrok-cli", "-l", "4", "-d", f"scpi-pps:conn={place}", "--scan"], may_fail=True, both=True)
-    well = "NRX" in told
-    return Check("sigrok-cli", "scpi-pps asks who is there", int(well), int(not well), 0, "" if well else told[-200:])
+        return Check("sigrok-cli", "scpi-pps", 0, 0, 2, "not installed: apt install sigrok-cli")
+    with TcpServer(power_supply(), HOST) as server:
+        place = ["sigrok-cli", "-d", f"scpi-pps:conn=tcp-raw/{HOST}/{server.port}"]
+        found = _run([*place, "--scan"], may_fail=True)
+        sampled = _run([*place, "--samples", "1", "-O", "analog"], may_fail=True)
+    readings = set(re.findall(r"(V[123]): ([\d.]+)", sampled))
+    well = ["Rigol DP832" in found, {("V1", "1.5"), ("V2", "3"), ("V3", "4.5")} <= _rounded(readings)]
+    return Check(
+        "sigrok-cli", "scpi-pps: scan, sample", sum(well), 2 - sum(well), 0, "" if all(well) else sampled[-200:]
+    )
+
+
+def _rounded(readings: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    return {(name, f"{float(value):g}") for name, value in readings}
 
 
 def checks(folder: Path) -> list[Check]:

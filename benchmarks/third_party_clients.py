@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -114,7 +115,10 @@ def pyvisa_hislip_client(address: str, port: int) -> Iterator[tuple[str, bool]]:
     instrument.clear()
     yield "device clear", instrument.query("*CLS;*OPC?") == "1"
     instrument.write("*TRG")
-    yield "error in the status byte", bool(instrument.read_stb() & 4)
+    until = time.monotonic() + 5  # the status byte does not wait for messages to be carried out
+    while not (byte := instrument.read_stb()) & 4 and time.monotonic() < until:
+        pass
+    yield "error in the status byte", bool(byte & 4)
     instrument.close()
 
 

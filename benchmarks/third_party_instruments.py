@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from labctl.links.blocks import Buffer
-from labctl.simulated_instruments.scpi import Block, Command, Instrument, Numeric, Text, quoted, setting
+from labctl.simulated_instruments.scpi import Block, Boolean, Command, Instrument, Numeric, Text, quoted, setting
 from labctl.simulated_instruments.scpi.exchange import Exchange
 
 
@@ -55,6 +55,27 @@ def rohde_schwarz() -> Instrument:
             setting("FREQuency", Numeric(unit="HZ", minimum=1.0, maximum=1e12), state, "frequency"),
             Command("TEXT", set=state.set_text, parameters=(Text(),), query=lambda: quoted(state.text)),
             Command("TRACe", set=state.set_trace, parameters=(Block(dtype=np.float32),), query=lambda: state.trace),
+        ],
+    )
+
+
+def power_supply() -> Instrument:
+    """A Rigol DP832 as far as sigrok asks it: three channels that measure what they are, and nothing to set."""
+    chosen = [1]
+
+    def choose(channel: int) -> None:
+        chosen[0] = channel
+
+    return Instrument(
+        ("RIGOL TECHNOLOGIES", "DP832", "DP8A000001", "00.01.14"),
+        [
+            Command("INSTrument:NSELect", set=choose, parameters=(Numeric(integer=True, minimum=1, maximum=3),)),
+            Command("MEASure[:SCALar]:VOLTage[:DC]", query=lambda: 1.5 * chosen[0]),
+            Command("MEASure[:SCALar]:CURRent[:DC]", query=lambda: 0.25),
+            Command("MEASure[:SCALar]:POWEr[:DC]", query=lambda: 0.375 * chosen[0]),
+            Command("SYSTem:BEEPer:STATe", set=lambda _: None, query=lambda: False, parameters=(Boolean(),)),
+            Command("SYSTem:REMote", set=lambda: None),
+            Command("SYSTem:LOCal", set=lambda: None),
         ],
     )
 

@@ -14,6 +14,8 @@ import pytest
 import pyvisa
 from wires_that_break import BreakingWire
 
+from labctl.errors import LinkError
+from labctl.links.visa import VisaLink
 from labctl.simulated_instruments.servers.hosting import HostingError, load
 from labctl.simulated_instruments.servers.serving import Service, serve
 from labctl.simulated_instruments.servers.tcp import TcpServer
@@ -206,3 +208,32 @@ def test_an_instrument_that_hangs_up_closes_the_connection_at_that_byte(bench: P
             connection.sendall(b"*IDN?\n")
             assert connection.recv(100) == b"Toys,Toy,one,1\n"
     loaded.close()
+
+
+@posix_only
+@pytest.mark.parametrize(
+    "resource_name", ["TCPIP0::h::{port}::SOCKET", "TCPIP0::h::hislip0,{port}::INSTR", "ASRL{folder}/port::INSTR"]
+)
+def test_faults_strike_on_every_kind_of_wire_and_the_link_survives(
+    plugin: Path, tmp_path: Path, resource_name: str
+) -> None:
+    assert plugin.exists()
+    faults = tmp_path / "faults.toml"
+    faults.write_text(
+        '[[faults]]\nkind = "close"\ndirection = "from"\nat = 1\nmessages = [3]\n'
+        '[[faults]]\nkind = "drop"\ndirection = "from"\nmessages = [8]\n'
+        '[[faults]]\nkind = "latency"\ndirection = "from"\nseconds = 0.3\nmessages = [14]\n'
+    )
+    path = described(tmp_path, resource_name.format(port=free_port(), folder=tmp_path))
+    with (
+        serve(path, faults=faults) as service,
+        VisaLink(service.bound[0].resource_name, visa_library="@py", timeout_s=2) as link,
+    ):
+        failed = 0
+        for number in range(20):
+            try:
+                assert link.query(f"LEV {number};LEV?", timeout_s=0.2 if number > 10 else 1) == f"{number}.0"
+            except LinkError:
+                failed += 1
+        assert failed in (2, 3)
+        assert link.query("LEV?") == "19.0"
