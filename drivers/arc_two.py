@@ -34,7 +34,7 @@ from labctl.array import (
 )
 from labctl.bench.clock import WallClock
 from labctl.bench.settings import InstrumentSettings
-from labctl.drivers.batches import checked_batch, checked_cells, scale_at
+from labctl.drivers.batches import checked_batch, checked_cells, codes_of, current_adc, scale_at
 from labctl.errors import BenchError, InstrumentError, LinkClosedError, LinkError, LinkTimeoutError
 from labctl.units import Ampere, Second, Volt
 
@@ -42,8 +42,6 @@ CHANNELS = 64
 LINES = 32
 _DAC = Scale(10.0 / (1 << 15), 0.0, 15, "V")
 """The tester's converters have 16 bits over -10 V to 10 V; the sign is the operation's."""
-_BITS = 24
-_UNDER_ZERO = 32  # part of the full scale that a reading may be below 0
 _LEAST_READ = 1e-3  # V
 _QUEUED = 256  # pulses in the tester's command buffer before it is told to begin
 _POLL = 1e-4  # s
@@ -104,14 +102,18 @@ class ArcTwoSettings(InstrumentSettings, frozen=True, kw_only=True, forbid_unkno
     def address(self) -> str:
         return "ArC TWO" if self.efm is None else f"ArC TWO {self.efm}"
 
+    @property
+    def lease(self) -> str:
+        """One for all testers: which of them an unnamed one is, is known only once it is open."""
+        return "ArC TWO"
+
     def located(self, bench: Path) -> Self:
         return msgspec.structs.replace(self, firmware=str(bench.parent / self.firmware))
 
     @property
     def adc(self) -> Scale:
         """Of reads at the read voltage."""
-        full = self.current_range / self.read_voltage
-        return Scale(full * (1 + 1 / _UNDER_ZERO) / ((1 << _BITS) - 1), -full / _UNDER_ZERO, _BITS, "S")
+        return current_adc(self.current_range, self.read_voltage)
 
     @property
     def geometry(self) -> Geometry:
@@ -223,7 +225,7 @@ class ArcTwo:
                         self._live.pulse_one(
                             self._channel(self._bits, col), self._channel(self._words, row), volts, nanoseconds
                         )
-                    self._ground()
+                    self._ground(len(queued) * batch.width)
 
     def pulse_and_verify(self, *batches: PulseBatch) -> tuple[Readout, ...]:
         readouts, volts_read = [], float(self.settings.read_voltage)
@@ -232,9 +234,7 @@ class ArcTwo:
             for done, (cell, volts) in enumerate(self._each(batch)):
                 row, col = divmod(cell, self.geometry.cols)
                 with self._unsure(batch, done, 1):
-                    self._select(row, col, batch.gate)
-                    low, high = self._channel(self._bits, col), self._channel(self._words, row)
-                    amps[done] = self._live.pulseread_one(low, high, volts, round(batch.width * 1e9), volts_read)
+                    amps[done] = self._pulse_and_read(row, col, volts, batch, volts_read)
             with self._said("could not be grounded"):
                 self._ground()
             readouts.append(self._readout(batch.cells, amps[np.newaxis], volts_read, self.adc, started))
@@ -306,11 +306,11 @@ class ArcTwo:
                 arc.config_selectors([])
             self._ground()
 
-    def _ground(self) -> None:
-        """Every channel at 0 V once what is queued is done."""
+    def _ground(self, after_s: float = 0.0) -> None:
+        """Every channel at 0 V once what is queued is done, which takes `after_s`."""
         self._live.ground_all()
         self._live.execute()
-        self._wait(self.settings.timeout)
+        self._wait(self.settings.timeout + after_s)
 
     def _wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -325,10 +325,25 @@ class ArcTwo:
             return
         wanted = (row if self.settings.selectors == "words" else col, gate)
         if wanted != self._gate:
+            self._gate = None  # not known until the tester has taken it
             levels = self._library.AuxDACFn
             self._live.config_aux_channels([(levels.SELL, 0.0), (levels.SELH, float(gate))])
             self._live.config_selectors([wanted[0]])
             self._gate = wanted
+
+    def _pulse_and_read(self, row: int, col: int, volts: float, batch: PulseBatch, volts_read: float) -> float:
+        """A of the cell after its pulse; where it has a gate, each with the gate voltage of its own."""
+        low, high, nanoseconds = (
+            self._channel(self._bits, col),
+            self._channel(self._words, row),
+            round(batch.width * 1e9),
+        )
+        if self.settings.selectors == "none":
+            return float(self._live.pulseread_one(low, high, volts, nanoseconds, volts_read))
+        self._select(row, col, batch.gate)
+        self._live.pulse_one(low, high, volts, nanoseconds)
+        self._ground(batch.width)
+        return self._read_gated(row, col, volts_read)
 
     def _refuse_gated(self, what: str) -> None:
         if self.settings.selectors != "none":
@@ -360,9 +375,11 @@ class ArcTwo:
         return currents[channels]
 
     def _readout(self, cells: Cells, amps: NDArray[np.float64], volts: float, scale: Scale, started: float) -> Readout:
-        codes = np.rint((amps / volts - scale.offset) / scale.step)
-        shown = np.clip(codes, 0, scale.top).astype(np.uint32)
-        return Readout(cells, shown, scale, started, (self.clock.now() - started) / max(amps.size, 1))
+        try:
+            codes = codes_of(amps, volts, scale)
+        except ValueError as problem:
+            raise InstrumentError(f"{self.settings.address}: {problem}") from None
+        return Readout(cells, codes, scale, started, (self.clock.now() - started) / max(amps.size, 1))
 
     def _each(self, batch: PulseBatch) -> Iterator[tuple[int, float]]:
         """Cell and V, with its sign, of every pulse."""

@@ -1,4 +1,4 @@
-"""What every driver of an array checks of what it is given, and readings at another voltage than its own."""
+"""What every driver of an array checks of what it is given, and how a current becomes a code of a reading."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from labctl.array import Cells, PulseBatch, PulseLimits, Scale
 
 _ROUNDING = 1e-9  # relative: what a voltage loses on its way through text
+_BITS = 24  # as fine as a float32 and finer than any bench instrument
+_UNDER_ZERO = 32  # part of the full scale that a reading may be below 0
 
 
 def checked_batch(batch: PulseBatch, total: int) -> PulseBatch:
@@ -53,3 +55,23 @@ def scale_at(adc: Scale, base: float, voltage: float, limits: PulseLimits) -> Sc
         raise ValueError(f"a cell cannot be read at {voltage:g} V: it can be at {low:g} to {high:g} V")
     ratio = base / voltage
     return replace(adc, step=adc.step * ratio, offset=adc.offset * ratio)
+
+
+def current_adc(current_range: float, read_voltage: float, reach: float = 1.0) -> Scale:
+    """Of an instrument that answers currents as numbers: codes finer than they are, in S at `read_voltage`, V.
+
+    current_range: A, of which `reach` can still be measured.
+    """
+    full = current_range * reach / read_voltage
+    return Scale(full * (1 + 1 / _UNDER_ZERO) / ((1 << _BITS) - 1), -full / _UNDER_ZERO, _BITS, "S")
+
+
+def codes_of(amps: ArrayLike, volts: float, scale: Scale) -> NDArray[np.uint32]:
+    """Codes of currents read at `volts`, same shape; at an end of `scale` what is beyond it.
+
+    Raises ValueError where a current is not a number: what was not read has no code.
+    """
+    exact = (np.asarray(amps, np.float64) / volts - scale.offset) / scale.step
+    if np.isnan(exact).any():
+        raise ValueError("a reading is not a number")
+    return np.clip(np.rint(exact), 0, scale.top).astype(np.uint32)

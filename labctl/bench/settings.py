@@ -80,7 +80,7 @@ class ArraySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class InstrumentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every instrument has in its table; a driver's own settings extend it, or one of the three below."""
+    """What every instrument has in its table; a driver's own settings extend it, or one of those below."""
 
     driver: str
 

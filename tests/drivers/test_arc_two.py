@@ -6,6 +6,7 @@ Where `pyarc2` is installed, the mock is held against it.
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -245,6 +246,46 @@ def test_selectors_are_gates_where_the_bench_says_so(tester: MockedTester, firmw
         driver.multiply(np.zeros((1, 32), np.float32))
     driver.safe_state()
     assert tester.arc.config_selectors.call_args.args[0] == []
+
+
+def test_a_cell_with_a_gate_is_verified_with_the_read_gate(tester: MockedTester, firmware: Path) -> None:
+    driver = connected(firmware, selectors="words")
+    tester.arc.reset_mock()
+    given = batch([3], 1.0)
+    before = tester.conductance[0, 3]
+    (readout,) = driver.pulse_and_verify(PulseBatch(given.operation, given.cells, given.amplitude, given.width, 1.2))
+    gates = [dict(call.args[0])["SELH"] for call in tester.arc.config_aux_channels.call_args_list]
+    assert gates == [1.2, 3.3]
+    assert len(tester.pulses) == 1
+    assert readout.conductance[0, 0] == pytest.approx(before, rel=1e-3)  # the mock's cells mind pulseread_one only
+
+
+def test_a_gate_that_may_not_have_been_set_is_set_again(tester: MockedTester, firmware: Path) -> None:
+    driver = connected(firmware, selectors="words")
+    driver.read(np.array([0], np.uint32))
+    tester.arc.config_selectors.side_effect = [ArC2Error("lost"), None, None]
+    given = batch([0], 1.0)
+    with pytest.raises(LinkError, match="lost"):
+        driver.pulse(PulseBatch(given.operation, given.cells, given.amplitude, given.width, 1.2))
+    tester.arc.config_aux_channels.reset_mock()
+    driver.read(np.array([0], np.uint32))
+    assert dict(tester.arc.config_aux_channels.call_args.args[0])["SELH"] == 3.3
+
+
+def test_what_is_not_a_number_is_not_stored_as_one(tester: MockedTester, firmware: Path) -> None:
+    driver = connected(firmware)
+    tester.arc.pulseread_one.side_effect = [float("nan")]
+    with pytest.raises(InstrumentError, match="a reading is not a number"):
+        driver.pulse_and_verify(batch([0], 1.0))
+
+
+def test_the_time_of_the_pulses_comes_on_top_of_the_time_out(tester: MockedTester, firmware: Path) -> None:
+    driver = connected(firmware, timeout="0.1 s")
+    wide = batch(list(range(20)), 1.0)
+    done = time.monotonic() + 0.3
+    tester.arc.busy.side_effect = lambda: time.monotonic() < done
+    driver.pulse(PulseBatch(wide.operation, wide.cells, wide.amplitude, 0.02, 0.0))
+    assert len(tester.pulses) == 20
 
 
 def test_a_pulse_the_link_lost_is_not_given_again(tester: MockedTester, firmware: Path) -> None:
