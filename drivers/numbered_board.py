@@ -12,7 +12,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,7 @@ from labctl.drivers.parts import Parts
 from labctl.drivers.wired import WiredDriver, WireKeys
 from labctl.errors import BenchError, InstrumentError, LinkError
 
-if TYPE_CHECKING:
-    pass
-
 _TRIES = 3
-_ROUNDING = 1e-9  # relative: what a voltage may lose on its way
 
 Found = TypeVar("Found")
 
@@ -163,6 +159,7 @@ class NumberedBoard(WiredDriver):
         self._work = 0
         self._sequence = 0
         self._extra = 0  # numbers that batches took which went in several parts, beyond one each
+        self._parted: list[tuple[int, int]] = []  # those not in it yet: the number before, and into how many parts
         self._is_settled = True  # nothing is under way or of unknown fate
         self._armed = False  # outputs are on
 
@@ -199,6 +196,7 @@ class NumberedBoard(WiredDriver):
 
     def _begin(self) -> None:
         self._armed, self._extra = False, 0
+        self._parted.clear()
         self._set_up()
 
     def safe_state(self, timeout_s: float = 2.0) -> None:
@@ -242,6 +240,7 @@ class NumberedBoard(WiredDriver):
         A batch that goes in several parts counts once here, while the board has counted its parts.
         """
         self._settle()
+        self._count_parts()
         return self._sequence + 1 - self._extra
 
     def pulse(self, *batches: PulseBatch) -> None:
@@ -352,13 +351,24 @@ class NumberedBoard(WiredDriver):
                 return ask()
         return ask()
 
+    def _count_parts(self) -> None:
+        """Batches count once each, however far they came; what the board did last is known."""
+        for first, parts in self._parted:
+            self._extra += min(max(self._sequence - first - 1, 0), max(parts - 1, 0))
+        self._parted.clear()
+
     # -- pulses and reads as work -----------------------------------------------------------------------------------
 
     def _apply(self, given: Sequence[PulseBatch], verify: bool) -> tuple[Readout, ...]:
         batches = [checked_batch(batch, self.geometry.cells) for batch in given]
         parts = [self._pulse_works(batch, verify) for batch in batches]
+        self._settle()
+        self._count_parts()
+        first = self._sequence
+        for works in parts:
+            self._parted.append((first, len(works)))
+            first += len(works)
         done = iter(self._do([work for works in parts for work in works]))
-        self._extra += sum(len(works) - 1 for works in parts)
         readouts = []
         for batch, works in zip(batches, parts, strict=True):
             found = [next(done) for _ in works]

@@ -1,7 +1,7 @@
 """Pulse generators: Keysight 33500B and 33600A waveform generators, one pulse at a time; `channel("1")` is an output.
 
-A pulse is one message: its shape where that has changed, the trigger, and an answer once it is over. Commands:
-Keysight, 33500B and 33600A Series Operating and Service Guide, 33500-90901.
+A pulse is its shape, a message where that has changed, and another one of the trigger and an answer once it is over.
+Commands: Keysight, 33500B and 33600A Series Operating and Service Guide, 33500-90901.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from labctl.bench.settings import VisaSettings
+from labctl.drivers.pulses import before_the_pulse
 from labctl.drivers.visa_instrument import VisaInstrument
 from labctl.errors import BenchError, InstrumentError
 from labctl.links.dialects import Scpi
@@ -25,8 +26,16 @@ class PulseSource(Protocol):
     """One output that gives single pulses from 0 V. Calls raise LinkError, InstrumentError, ValueError."""
 
     @property
+    def is_on(self) -> bool:
+        """Whether the output is on, as far as is known here."""
+
+    @property
+    def least_voltage(self) -> float:
+        """V that a pulse is at the least, into a high impedance."""
+
+    @property
     def max_voltage(self) -> float:
-        """V into a high impedance, either way."""
+        """V into a high impedance."""
 
     @property
     def shortest_pulse(self) -> float: ...
@@ -38,7 +47,8 @@ class PulseSource(Protocol):
         """Off is a relay that is open; on, between pulses, is 0 V."""
 
     def pulse(self, level: float, width: float) -> None:
-        """One pulse of `level` V for `width` s; returns when it is over. The output has to be on."""
+        """One pulse of `level` V for `width` s; returns when it is over. The output has to be on. Raises NotPulsedError
+        where it was refused and nothing given."""
 
     def snapshot(self) -> Mapping[str, Any]: ...
 
@@ -69,7 +79,7 @@ class PulseGenerator(VisaInstrument):
 
     @property
     def names(self) -> tuple[str, ...]:
-        return ("1",) if any(model in self.link.idn for model in _ONE_CHANNEL) else ("1", "2")
+        return ("1",) if any(model in self.model for model in _ONE_CHANNEL) else ("1", "2")
 
     def channel(self, name: str) -> Channel:
         """The output `1` or `2`. Raises BenchError where there is none of that name."""
@@ -95,7 +105,6 @@ class Channel:
 
     max_voltage = 10.0
     least_voltage = 2e-3
-    """V that its amplitude is at the least, into a high impedance."""
     shortest_pulse = 16e-9
     longest_pulse = 100.0
 
@@ -132,13 +141,16 @@ class Channel:
             raise ValueError(
                 f"a pulse of {width:g} s cannot be given: {self.shortest_pulse:g} s to {self.longest_pulse:g} s"
             )
-        if not self.is_on:
-            name = self.instrument.settings.resource_name
-            raise InstrumentError(f"{name}: output {self.name} gives no pulse: it is off")
-        link, shape = self.instrument.link, [*self._reshaped(width), *self._scaled(level)]
-        self._level = self._width = 0.0  # of unknown fate until it is answered
-        link.query(";".join([*shape, f":TRIGger{self.name}", "*OPC?"]), timeout_s=link.timeout_s + 2 * _period(width))
-        self._level, self._width = level, width
+        link = self.instrument.link
+        with before_the_pulse():
+            if not self.is_on:
+                name = self.instrument.settings.resource_name
+                raise InstrumentError(f"{name}: output {self.name} gives no pulse: it is off")
+            if shape := [*self._reshaped(width), *self._scaled(level)]:
+                self._level = self._width = 0.0  # of unknown fate until it is answered
+                link.write(";".join(shape))
+                self._level, self._width = level, width
+        link.query(f":TRIGger{self.name};*OPC?", timeout_s=link.timeout_s + 2 * _period(width))
 
     def snapshot(self) -> Mapping[str, Any]:
         return self.instrument.snapshot()

@@ -53,6 +53,11 @@ class PyMeasureSettings(VisaSettings, frozen=True, kw_only=True, forbid_unknown_
         for name in (*self.record, *self.set, *self.safe):
             if not _PROPERTY.fullmatch(name):
                 raise ValueError(f"{name!r} is no name of a property, like 'temperature' or 'input_A.kelvin'")
+        columns: dict[str, str] = {}
+        for name in self.record:
+            other = columns.setdefault(_column(name), name)
+            if other != name:
+                raise ValueError(f"record: {other!r} and {name!r} would both be recorded as {_column(name)!r}")
 
 
 class PyMeasureAuxiliary:

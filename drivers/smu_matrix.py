@@ -2,16 +2,18 @@
 
 A cell is reached by closing its own crosspoints and no others: what drives it on one of its lines, ground on the other,
 the gate unit on its word line. FORM and SET drive the bit line, RESET the source line, reads the bit line. Relays are
-switched while what drives is at 0 V.
+switched while everything is at 0 V, word lines too: what a line holds when it is let go of or grounded then finds its
+cells' transistors shut. What is closed, on and at which level is asked of the parts, which a script may use as well.
 
 There is no number by which the bench could say afterwards which pulse it gave. So where the wire fails between a pulse
-and its answer, that is the end of it: a pulse is never sent again, and the error says up to where all is certain.
+and its answer, or the instrument refuses what triggers, that is the end of it: a pulse is never sent again, and the error
+says up to where all is certain.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Literal, TypeVar
 
@@ -30,18 +32,16 @@ from labctl.array import (
     Readout,
     Scale,
 )
-from labctl.bench.clock import WallClock
+from labctl.bench.clock import wall_clock
 from labctl.bench.settings import CompositeSettings
-from labctl.drivers.batches import checked_batch, checked_cells, scale_at
+from labctl.drivers.batches import checked_batch, checked_cells, codes_of, current_adc, scale_at
 from labctl.drivers.pulse_generator import PulseSource
+from labctl.drivers.pulses import NotPulsedError
 from labctl.drivers.source_measure import Measured, SourceMeasureUnit
 from labctl.drivers.switch_matrix import Crosspoint, SwitchMatrix
 from labctl.errors import BenchError, InstrumentError, LinkError
 from labctl.units import Ampere, Volt
 
-_BITS = 24
-"""Of a reading: as fine as a float32 and finer than any of these instruments."""
-_UNDER_ZERO = 32  # part of the full scale that a reading may be below 0
 _REACH = 1.05  # of a range, as these instruments count further
 _DAC = Scale(1e-3, 0.0, 13, "V")
 _GENERATOR_WIDTHS = (16e-9, 100.0)
@@ -65,7 +65,8 @@ class SmuMatrixSettings(CompositeSettings, frozen=True, kw_only=True, forbid_unk
 
     chip: its serial number. rows, cols: bit and word lines, source lines. read_voltage: V across a cell in a read;
     read_gate: V on its word line. current_range: A that reads go up to. set_compliance: A that `smu` gives at most in
-    pulses of its own; a generator's go by the gate alone.
+    pulses of its own; a generator's go by the gate alone. FORM and SET may end there, which is what it is for; a RESET
+    that does has not reached its voltage, and is an error.
     """
 
     smu: str
@@ -98,6 +99,7 @@ class SmuMatrixSettings(CompositeSettings, frozen=True, kw_only=True, forbid_unk
 
     part_keys = ("smu", "gate", "pulse_generator", "ground", "matrix", "clock")
     """In the order of connection, which is that of safe state: what drives is off before the matrix opens."""
+    shared_keys = ("clock",)
 
     def __post_init__(self) -> None:
         for name in ("rows", "cols", "read_voltage", "read_gate", "current_range", "set_compliance", "max_voltage",
@@ -127,11 +129,11 @@ class SmuMatrixSettings(CompositeSettings, frozen=True, kw_only=True, forbid_unk
     @property
     def adc(self) -> Scale:
         """Of reads at the read voltage."""
-        full_scale = self.current_range * _REACH / self.read_voltage
-        return Scale(full_scale * (1 + 1 / _UNDER_ZERO) / ((1 << _BITS) - 1), -full_scale / _UNDER_ZERO, _BITS, "S")
+        return current_adc(self.current_range, self.read_voltage, _REACH)
 
-    def limits(self, shortest: float, longest: float) -> PulseLimits:
-        most = self.max_voltage
+    def limits(self, shortest: float, longest: float, most: float) -> PulseLimits:
+        """Of pulses from what gives `shortest` to `longest` s and up to `most` V."""
+        most = min(most, self.max_voltage)
         return PulseLimits(
             most, most, most, self.max_gate_voltage, shortest, longest,
             min_read_voltage=_LEAST_READ, max_read_voltage=self.max_read_voltage,
@@ -161,15 +163,14 @@ class SmuMatrixArray:
         self.adc = settings.adc
         self._parts = parts
         self._bits, self._sources, self._words = settings.lines.values()
-        self._armed = False
-        self._gate_level = 0.0
-        self._route: frozenset[Crosspoint] | None = None  # what is closed; None: not known
 
     @classmethod
     def nominal(cls, settings: SmuMatrixSettings) -> Nominal:
         widths = _UNIT_WIDTHS if settings.pulse_generator is None else _GENERATOR_WIDTHS
         geometry = Geometry(settings.rows, settings.cols, settings.cell)
-        return Nominal(geometry, cls.capabilities, cls.dac, settings.adc, settings.limits(*widths))
+        return Nominal(
+            geometry, cls.capabilities, cls.dac, settings.adc, settings.limits(*widths, settings.max_voltage)
+        )
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -180,15 +181,14 @@ class SmuMatrixArray:
         self.matrix = self._part("matrix", SwitchMatrix, "switch matrix")
         self.generator = self._part("pulse_generator", PulseSource, "output of a pulse generator, like 'pulser.1'")
         self.ground = self._part("ground", (SourceMeasureUnit, PulseSource), "source, like 'pulser.2'")
-        self.clock = self._parts.get("clock") or WallClock()
+        self.clock = self._parts.get("clock") or wall_clock(self.smu.link.recorded_time)
         self._check_matrix()
         pulses = self.generator or self.smu
         longest = self.generator.longest_pulse if self.generator else _UNIT_WIDTHS[1]
-        self.limits = self.settings.limits(pulses.shortest_pulse, longest)
+        self.limits = self.settings.limits(pulses.shortest_pulse, longest, pulses.max_voltage)
         parts = dict.fromkeys(str(part.snapshot()["idn"]) for key, part in self._parts.items() if key != "clock")
         self._identities = list(parts)
         self.matrix.open_all()
-        self._route, self._armed = frozenset(), False
         self.smu.set_current_range(self.settings.current_range)
 
     def close(self) -> None:
@@ -197,7 +197,6 @@ class SmuMatrixArray:
     def safe_state(self, timeout_s: float = 2.0) -> None:
         """Everything off, each whatever became of the others, the matrix opened last."""
         deadline = time.monotonic() + timeout_s
-        self._armed, self._route = False, None
         with ExitStack() as last_first:
             for part in (self.matrix, self.ground, self.gate, self.smu, self.generator):
                 if part is not None:
@@ -209,21 +208,22 @@ class SmuMatrixArray:
             "idn": " and ".join(self._identities),
             "chip_serial": self.chip_serial,
             "lines": kinds,
-            "gate": self._gate_level,
-            "outputs": self._armed,
+            "gate": self.gate.voltage,
+            "outputs": self.smu.is_on and self.gate.is_on,
         }
 
     # -- what it does ---------------------------------------------------------------------------------------------
 
     def pulse(self, *batches: PulseBatch) -> None:
-        """Raises ValueError where a batch is none; LinkError where the wire fails, which says what is certain."""
-        for batch in [checked_batch(each, self.geometry.cells) for each in batches]:
+        """Raises ValueError where a batch is none or cannot be given, before anything is; InstrumentError where a RESET
+        did not reach its voltage; LinkError where the wire fails, which says what is certain."""
+        for batch in self._checked(batches):
             for done, (cell, volts) in enumerate(_each(batch)):
                 self._pulse(batch, cell, volts, done)
 
     def pulse_and_verify(self, *batches: PulseBatch) -> tuple[Readout, ...]:
         readouts = []
-        for batch in [checked_batch(each, self.geometry.cells) for each in batches]:
+        for batch in self._checked(batches):
             started, codes = self.clock.now(), np.empty((1, len(batch.cells)), np.uint32)
             for done, (cell, volts) in enumerate(_each(batch)):
                 self._pulse(batch, cell, volts, done)
@@ -264,14 +264,19 @@ class SmuMatrixArray:
         try:
             if self.generator is not None:
                 self.generator.pulse(volts, batch.width)
-            else:
-                self.smu.pulse(volts, batch.width, self.settings.set_compliance)
-        except LinkError as problem:
-            row, col = divmod(cell, self.geometry.cols)
-            unsure = f"whether the one at row {row}, column {col} had is not known"
-            raise self._after(problem, batch, done, unsure) from None
-        except InstrumentError as problem:
+                return
+            reached = self.smu.pulse(volts, batch.width, self.settings.set_compliance)
+        except NotPulsedError as problem:
             raise self._after(problem, batch, done, "the next was refused") from None
+        except (LinkError, InstrumentError) as problem:
+            unsure = f"whether the one at {self._place(cell)} had is not known"
+            raise self._after(problem, batch, done, unsure) from None
+        if reached.in_compliance and batch.operation is Operation.RESET:
+            held = InstrumentError(
+                f"smu: the RESET pulse of {volts:g} V at {self._place(cell)} reached {reached.volts:.3g} V: "
+                f"set_compliance of {self.settings.set_compliance:g} A held it back"
+            )
+            raise self._after(held, batch, done + 1, "that one less than it should")
 
     def _read(self, cell: int, volts: float, scale: Scale) -> int:
         """The code of one reading at `volts`."""
@@ -294,29 +299,24 @@ class SmuMatrixArray:
         points = frozenset(
             {driven, (self.settings.gate_input, word), *((self.settings.ground_input, line) for line in ground)}
         )
-        if points != self._route:
-            self._route = None
+        if points != self.matrix.last_closed:
+            self._set_gate(0.0)
             self._twice(lambda: self.matrix.close_exactly(points))
-            self._route = points
 
     def _set_gate(self, volts: float) -> None:
-        if volts != self._gate_level:
+        if volts != self.gate.voltage:
             self._twice(lambda: self.gate.source_voltage(volts, _GATE_COMPLIANCE))
-            self._gate_level = volts
 
     def _arm(self) -> None:
-        """Outputs on, at 0 V."""
-        if self._armed:
-            return
-        self._gate_level = 0.0
-        self.smu.source_voltage(0.0, self.settings.current_range * _REACH)
-        self.gate.source_voltage(0.0, _GATE_COMPLIANCE)
+        """Outputs on; all but the gate, which may be anywhere, at 0 V."""
         if isinstance(self.ground, SourceMeasureUnit):
-            self.ground.source_voltage(0.0, self.settings.set_compliance)
-        for part in (self.ground, self.smu, self.gate, self.generator):
-            if part is not None:
-                part.output(True)
-        self._armed = True
+            _hold_zero(self.ground, self.settings.set_compliance)
+        _hold_zero(self.smu, self.settings.current_range * _REACH)
+        if not self.gate.is_on:
+            _hold_zero(self.gate, _GATE_COMPLIANCE)
+        for output in (self.ground, self.generator):
+            if output is not None and not output.is_on:
+                output.output(True)
 
     @staticmethod
     def _twice(action: Callable[[], Given]) -> Given:
@@ -350,6 +350,29 @@ class SmuMatrixArray:
                 f"{max(inputs)} and output {max(outputs)} are named: fewer rows and cols, or a larger matrix"
             )
 
+    def _checked(self, batches: Sequence[PulseBatch]) -> list[PulseBatch]:
+        """All of them, before the first pulse is given."""
+        pulses = self.generator or self.smu
+        least = self.generator.least_voltage if self.generator else 0.0
+        longest = self.generator.longest_pulse if self.generator else _UNIT_WIDTHS[1]
+        checked = [checked_batch(each, self.geometry.cells) for each in batches]
+        for batch in checked:
+            if not pulses.shortest_pulse <= batch.width <= longest:
+                raise ValueError(
+                    f"a pulse of {batch.width:g} s cannot be given: {pulses.shortest_pulse:g} s to {longest:g} s"
+                )
+            for cell, volts in _each(batch):
+                if not least <= volts <= pulses.max_voltage:
+                    raise ValueError(
+                        f"a pulse of {volts:g} V at {self._place(cell)} cannot be given: {least:g} V to "
+                        f"{pulses.max_voltage:g} V"
+                    )
+        return checked
+
+    def _place(self, cell: int) -> str:
+        row, col = divmod(cell, self.geometry.cols)
+        return f"row {row}, column {col}"
+
     def _scale_at(self, voltage: float) -> Scale:
         return scale_at(self.adc, self.settings.read_voltage, voltage, self.limits)
 
@@ -377,10 +400,18 @@ def _code(measured: Measured, volts: float, scale: Scale) -> int:
     """The reading on `scale`; its top where the instrument could not tell."""
     if measured.in_compliance or measured.overflow:
         return scale.top
-    if not np.isfinite(measured.amps):
-        raise InstrumentError("the source-measure unit answered a reading without a value")
-    exact = (measured.amps / volts - scale.offset) / scale.step
-    return int(np.clip(np.rint(exact), 0, scale.top))
+    try:
+        return int(codes_of(measured.amps, volts, scale))
+    except ValueError as problem:
+        raise InstrumentError(f"the source-measure unit: {problem}") from None
+
+
+def _hold_zero(unit: SourceMeasureUnit, compliance: float) -> None:
+    """On, at 0 V; nothing is sent where it is."""
+    if unit.voltage != 0.0 or not unit.is_on:
+        unit.source_voltage(0.0, compliance)
+    if not unit.is_on:
+        unit.output(True)
 
 
 def _make_safe(part: Any, deadline: float, least: float) -> None:

@@ -6,15 +6,17 @@ quantity may become. Nothing an instrument says instead of a value (9.9e37, 9.91
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from labctl.bench.settings import VisaSettings
 from labctl.errors import InstrumentError
+from labctl.links.visa import VisaLink
 from labctl.units import Ampere
 
 _NO_VALUE = 9.8e37
@@ -75,8 +77,19 @@ class SourceMeasureSettings(VisaSettings, frozen=True, kw_only=True, forbid_unkn
 
 @runtime_checkable
 class SourceMeasureUnit(Protocol):
-    """One channel that sources V or A and measures both. Every call is one exchange; calls raise LinkError,
-    InstrumentError, and ValueError for what no such instrument can do."""
+    """One channel that sources V or A and measures both. Every call is one exchange, but for a pulse; calls raise
+    LinkError, InstrumentError, and ValueError for what no such instrument can do."""
+
+    @property
+    def link(self) -> VisaLink: ...
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the output is on, as far as is known here."""
+
+    @property
+    def voltage(self) -> float | None:
+        """V that are sourced when it is on, as far as is known here; None: not known, or a current is."""
 
     @property
     def max_voltage(self) -> float:
@@ -112,7 +125,8 @@ class SourceMeasureUnit(Protocol):
     def pulse(self, level: float, width: float, compliance: float) -> Measured:
         """`level` V for `width` s, measured at its end, and 0 V before and after. The output has to be on.
 
-        Raises ValueError for a width below `shortest_pulse`.
+        The range of the reading is that of `compliance`, as a smaller one would hold the pulse back. Raises ValueError
+        for a width below `shortest_pulse`; NotPulsedError where it was refused and nothing given.
         """
 
     def status(self) -> frozenset[str]:
@@ -121,6 +135,32 @@ class SourceMeasureUnit(Protocol):
     def snapshot(self) -> Mapping[str, Any]: ...
 
     def safe_state(self, timeout_s: float = 2.0) -> None: ...
+
+
+class Sourcing:
+    """What a unit is known to source: `is_on` and `voltage` of the common face."""
+
+    is_on = False
+    voltage: float | None = None
+    _quantity = ""
+
+    def forget(self) -> None:
+        """It is off, and sources nothing that is known."""
+        self.is_on, self.voltage, self._quantity = False, None, ""
+
+    @contextlib.contextmanager
+    def sourcing(self, quantity: Literal["voltage", "current"], volts: float | None) -> Iterator[None]:
+        """Around a message after which it sources `volts`; not known until that is answered. Another quantity
+        switches these instruments off."""
+        if quantity != self._quantity:
+            self.forget()
+        self.voltage = None
+        yield
+        self._quantity, self.voltage = quantity, volts
+
+    def check_on(self, what: str, resource_name: str) -> None:
+        if not self.is_on:
+            raise InstrumentError(f"{resource_name}: no {what}: its output is off")
 
 
 def swept(

@@ -41,6 +41,10 @@ class SwitchMatrix(Protocol):
 
     def closed(self) -> Crosspoints: ...
 
+    @property
+    def last_closed(self) -> Crosspoints | None:
+        """What is closed, as far as is known without asking; None: not known."""
+
     def snapshot(self) -> Mapping[str, Any]: ...
 
     def safe_state(self, timeout_s: float = 2.0) -> None: ...
@@ -63,12 +67,26 @@ class _Matrix(VisaInstrument):
     Settings = SwitchMatrixSettings
     inputs: ClassVar[int]
     outputs: ClassVar[int]
+    opening: ClassVar[str]
+    """What opens everything."""
+    last_closed: Crosspoints | None = None
+
+    def set_up(self) -> None:
+        self.last_closed = None
+        self._open_anew()
+        self.last_closed = frozenset()
+
+    def safe_state(self, timeout_s: float = 2.0) -> None:
+        self.last_closed = None
+        self.link.write(self.opening, timeout_s=timeout_s)
+        self.last_closed = frozenset()
 
     def close_exactly(self, crosspoints: Collection[Crosspoint]) -> None:
         wanted = frozenset(crosspoints)
         for point in wanted:
             self._check(point)
-        closed = self._switch(wanted)
+        self.last_closed = None
+        closed = self.last_closed = self._switch(wanted)
         if closed != wanted:
             raise InstrumentError(
                 f"{self.settings.resource_name}: {_shown(closed)} are closed where {_shown(wanted)} should be"
@@ -81,6 +99,10 @@ class _Matrix(VisaInstrument):
         return {"closed": [list(point) for point in sorted(self.closed())]}
 
     def closed(self) -> Crosspoints:
+        raise NotImplementedError
+
+    def _open_anew(self) -> None:
+        """Events cleared, everything open."""
         raise NotImplementedError
 
     def _switch(self, wanted: Crosspoints) -> Crosspoints:
@@ -111,13 +133,11 @@ class _TspMatrix(_Matrix):
     columns: ClassVar[int]
     rows: ClassVar[str]
     """The names of the rows, one character each."""
+    opening = 'channel.open("allslots")'
 
-    def set_up(self) -> None:
+    def _open_anew(self) -> None:
         self.link.write("*CLS")
-        self.link.write('errorqueue.clear() channel.open("allslots")')
-
-    def safe_state(self, timeout_s: float = 2.0) -> None:
-        self.link.write('channel.open("allslots")', timeout_s=timeout_s)
+        self.link.write(f"errorqueue.clear() {self.opening}")
 
     def closed(self) -> Crosspoints:
         return self._points(self.link.query('print(channel.getclose("allslots"))'))
@@ -125,7 +145,7 @@ class _TspMatrix(_Matrix):
     def _switch(self, wanted: Crosspoints) -> Crosspoints:
         wait = f" delay({self.settings.settling:.9g})" if self.settings.settling else ""
         names = ",".join(self._name(point) for point in sorted(wanted))
-        switch = f'channel.exclusiveclose("{names}")' if names else 'channel.open("allslots")'
+        switch = f'channel.exclusiveclose("{names}")' if names else self.opening
         return self._points(self.link.query(f'{switch}{wait} print(channel.getclose("allslots"))'))
 
     def _name(self, point: Crosspoint) -> str:
@@ -168,23 +188,18 @@ class KeysightB2201A(_Matrix):
     models = ("B2200A", "B2201A")
     inputs = 14
     outputs = 48
+    opening = ":OPEN:CARD 0"
 
-    def set_up(self) -> None:
+    def _open_anew(self) -> None:
         self.link.exchange("*CLS;*RST;:CONN:RULE 0,FREE;:CONN:SEQ 0,BBM")
-
-    def safe_state(self, timeout_s: float = 2.0) -> None:
-        self.link.write(":OPEN:CARD 0", timeout_s=timeout_s)
 
     def closed(self) -> Crosspoints:
         return self._points(self.link.query(":CLOS:CARD? 0"))
 
     def _switch(self, wanted: Crosspoints) -> Crosspoints:
-        names = ",".join(
-            f"00{point[0]:01d}{point[1]:02d}" if point[0] < 10 else f"0{point[0]}{point[1]:02d}"
-            for point in sorted(wanted)
-        )
+        names = ",".join(f"0{row:02d}{column:02d}" for row, column in sorted(wanted))
         close = f";:CLOS (@{names})" if names else ""
-        return self._points(self.link.query(f":OPEN:CARD 0{close};:CLOS:CARD? 0"))
+        return self._points(self.link.query(f"{self.opening}{close};:CLOS:CARD? 0"))
 
     def _points(self, answer: str) -> Crosspoints:
         return frozenset((int(row), int(column)) for _, row, column in self._understood(answer, r"(\d)(\d\d)(\d\d)"))

@@ -21,7 +21,7 @@ class VisaInstrument(WiredDriver):
     Settings: ClassVar[type[VisaSettings]] = VisaSettings
     dialect: ClassVar[Dialect] = Scpi()
     models: ClassVar[tuple[str, ...]] = ()
-    """Words of which one is in the identity of every instrument this driver is for."""
+    """Words of which one is in the model, the second field of the identity, of every instrument this driver is for."""
 
     def __init__(self, settings: Any, managers: ResourceManagers | None = None) -> None:
         super().__init__(settings)
@@ -50,13 +50,18 @@ class VisaInstrument(WiredDriver):
 
     def _begin(self) -> None:
         self._watching = self._was_off = False
-        if self.models and not any(model in self.link.idn.upper() for model in self.models):
+        if self.models and not any(model in self.model for model in self.models):
             raise InstrumentError(
                 f"{self.settings.resource_name}: {self.link.idn!r} answers, where the driver "
                 f"{self.settings.driver!r} is for {' or '.join(self.models)}"
             )
         self.set_up()
         self._watching = True
+
+    @property
+    def model(self) -> str:
+        """The second field of its identity, in capitals."""
+        return self.link.idn.upper().partition(",")[2].partition(",")[0].strip()
 
     def snapshot(self) -> Mapping[str, Any]:
         return {"idn": self.link.idn, **self.settings_now(), **self._logged()}

@@ -85,6 +85,12 @@ class InstrumentError(LabctlError):
         self.errors = tuple(errors)
 
 
+class SafeStateError(LabctlError):
+    """Instruments were let go of that are not in safe state: their outputs may be on."""
+
+    exit_code = 3
+
+
 class CapabilityError(InstrumentError):
     """The array cannot do what the protocol needs; said before the run starts."""
 

@@ -36,7 +36,8 @@ from labctl.array import (
     Scale,
 )
 from labctl.bench.limits import LimitGuard
-from labctl.bench.live import ArrayPlan, BenchArray, SafeStateReport
+from labctl.bench.live import ArrayPlan, BenchArray, SafeStateReport, not_safe
+from labctl.bench.reservations import Reservation
 from labctl.errors import (
     CapabilityError,
     InstrumentError,
@@ -141,8 +142,8 @@ def run(
     """
     prepared = prepare(protocol, array, **settings)
     folder = Path(out) if out is not None else array.bench.runs_folder
-    with array.reserved():
-        return _Run(prepared, array, folder, seed, progress or _ignore, fsync, command).go()
+    with array.reserved() as reservation:
+        return _Run(prepared, array, reservation, folder, seed, progress or _ignore, fsync, command).go()
 
 
 class _Run:
@@ -150,6 +151,7 @@ class _Run:
         self,
         prepared: Prepared,
         array: BenchArray,
+        reservation: Reservation,
         folder: Path,
         seed: int,
         progress: Progress,
@@ -158,6 +160,7 @@ class _Run:
     ) -> None:
         self.prepared = prepared
         self.array = array
+        self.reservation = reservation
         self.folder = folder
         self.rng = _generator(seed)
         self.seed = seed
@@ -185,9 +188,9 @@ class _Run:
                 failure = problem
                 message = str(problem) if isinstance(problem, LabctlError) else f"{type(problem).__name__}: {problem}"
             self.stop.is_ending = True
-            reports = self.array.bench.safe_state()
+            reports = self.array.bench.safe_state(after=self.reservation)
             failure = self._close(outcome, message, summary, reports) or failure
-            self.array.bench.note_run(None)
+            self.array.bench.note_run(self.reservation, None)
         if outcome is Outcome.INTERRUPTED and failure is None:
             failure = Interrupted(message)
         if failure is not None:
@@ -221,7 +224,7 @@ class _Run:
 
     def _open(self) -> RunWriter:
         """Snapshot first: a run without one does not start."""
-        snapshot, started = self.array.bench.snapshot(), self.array.clock.now()
+        snapshot, started = self._snapshot(), self.array.clock.now()
         procedure = self.prepared.procedure
         path = _new_path(self.folder, procedure.name, self.array.chip_serial)
         self.writer = RunWriter.create(
@@ -239,9 +242,12 @@ class _Run:
             fsync=self.fsync,
         )
         self.path = path
-        self.array.bench.note_run(path)
+        self.array.bench.note_run(self.reservation, path)
         self.sampler.begin(self.writer)
         return self.writer
+
+    def _snapshot(self) -> Mapping[str, Any]:
+        return self.array.bench.snapshot(for_run=self.reservation)
 
     def _provenance(self, snapshot: Mapping[str, Any]) -> dict[str, Any]:
         file = self.array.bench.file
@@ -272,7 +278,7 @@ class _Run:
         snapshot: Mapping[str, Any] = {}
         if outcome is not Outcome.FAILED:
             with contextlib.suppress(LabctlError):
-                snapshot = self.array.bench.snapshot()
+                snapshot = self._snapshot()
         ended = {
             "elapsed_s": time.perf_counter() - self.started,
             "safe_state": [{"instrument": each.instrument, "problem": each.problem} for each in reports],
@@ -289,8 +295,7 @@ class _Run:
     def _explained(self, failure: BaseException, reports: list[SafeStateReport]) -> BaseException:
         """`failure`, saying whether the array is safe and where the run is recorded."""
         failure.run_path = self.path  # type: ignore[attr-defined]
-        unsafe = [f"{each.instrument}: {each.problem}" for each in reports if each.problem]
-        failure.add_note(f"NOT in safe state: {'; '.join(unsafe)}" if unsafe else "in safe state")
+        failure.add_note(not_safe(reports) or "in safe state")
         return failure
 
 
@@ -335,6 +340,7 @@ class RecordedArray:
         return readout
 
     def multiply(self, inputs: NDArray[np.float32], transpose: bool = False) -> NDArray[np.float32]:
+        self._guard.check_multiply(inputs)
         return self._array.multiply(inputs, transpose)
 
     def snapshot(self) -> Mapping[str, Any]:

@@ -73,6 +73,7 @@ class Device(Protocol):
         """A new one, on no line."""
 
 
+@runtime_checkable
 class Fixture(Protocol):
     """What leads go to. A simulated instrument that is one is found by its name (`wire.Site.find`)."""
 

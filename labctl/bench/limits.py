@@ -72,6 +72,12 @@ class LimitGuard:
             self._check_most("max_read_voltage", "read voltage of", voltage, self.limits.max_read_voltage, "V")
             self._check_least("min_read_voltage", "read voltage of", voltage, self.limits.min_read_voltage, "V")
 
+    def check_multiply(self, inputs: NDArray[np.float32]) -> None:
+        """Raises LimitError where one of `inputs`, V, is beyond what cells may be read at, either way round."""
+        largest, most = float(np.abs(inputs).max(initial=0.0)), self.limits.max_read_voltage
+        within = float(np.finfo(np.float32).eps) * (most or 0.0)  # the input nearest to the limit is within it
+        self._check_most("max_read_voltage", "multiplication at", largest, most, "V", within)
+
     def check(self, batches: tuple[PulseBatch, ...]) -> None:
         """Raises LimitError before anything is sent; else the batches count as applied.
 

@@ -9,9 +9,10 @@ Leaving an array lets go of its instrument, leaving the bench of all of them.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +37,9 @@ from labctl.array import (
 from labctl.auxiliary import Auxiliary
 from labctl.bench.leases import Lease
 from labctl.bench.limits import CellCounts, LimitGuard
+from labctl.bench.reservations import Reservation, Reservations
 from labctl.bench.settings import ArraySettings, BenchFile, CompositeSettings, InstrumentSettings, read_bench
-from labctl.errors import BenchError, LinkClosedError, RunError
+from labctl.errors import BenchError, LinkClosedError, SafeStateError
 from labctl.links.resources import ResourceManagers
 
 
@@ -60,7 +62,8 @@ class Bench:
         self._made_of: dict[str, list[str]] = {}
         self._users: Counter[str] = Counter()
         self._counts: dict[str, CellCounts] = {}
-        self._running: set[str] = set()
+        self._reservations = Reservations()
+        self._noting = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -94,15 +97,14 @@ class Bench:
         self._users[name] += 1
         return self._connected[name][0]
 
-    def disconnect(self, name: str) -> None:
-        """One user less; after the last, safe state and let go. What is not connected stays so."""
-        if name not in self._connected:
-            return
-        self._users[name] -= 1
-        if self._users[name] <= 0:
-            with ExitStack() as closing:
-                closing.callback(self._let_go, name)
-                self._make_safe(name)
+    def disconnect(self, *names: str) -> None:
+        """One user less for each of `names`; after the last, safe state and let go. What is not connected stays so.
+
+        Raises SafeStateError, with the instruments let go of, where safe state was not reached.
+        """
+        connected = [name for name in names if name in self._connected]
+        self._users.subtract(connected)
+        self._put_down([name for name in connected if self._users[name] <= 0])
 
     def cell_counts(self, name: str, cells: int) -> CellCounts:
         """What the cells on instrument `name` have had since it was connected, through whichever array."""
@@ -117,16 +119,12 @@ class Bench:
             )
         return self._counts[name]
 
-    @contextlib.contextmanager
-    def reserved(self, name: str) -> Iterator[None]:
-        """Instrument `name` for one run. Raises RunError while another has it."""
-        if name in self._running:
-            raise RunError(f"a run is going on on {name!r} already: one instrument, one run at a time")
-        self._running.add(name)
-        try:
-            yield
-        finally:
-            self._running.discard(name)
+    def reserved(self, name: str, auxiliaries: Collection[str] = ()) -> contextlib.AbstractContextManager[Reservation]:
+        """Instrument `name` and what it is made of for one run, which also reads `auxiliaries`, as others may.
+
+        Raises RunError while another run has one of the former.
+        """
+        return self._reservations.reserve([name, *self.parts(name)], auxiliaries)
 
     def _open(self, name: str) -> tuple[Any, Lease | None]:
         settings = self.file.instruments[name]
@@ -138,7 +136,7 @@ class Bench:
             if isinstance(settings, CompositeSettings):
                 parts = self._connect_parts(settings, undoing)
                 driver = self.file.drivers[name](settings, parts)
-                self._made_of[name] = [part.partition(".")[0] for part in settings.parts.values()]
+                self._made_of[name] = self.parts(name)
             else:
                 driver = self.file.drivers[name](settings, self._managers)
             driver.connect()
@@ -154,9 +152,16 @@ class Bench:
         for key, part in composite.parts.items():
             name, _, channel = part.partition(".")
             driver = self.connect(name)
-            undoing.callback(self.disconnect, name)
+            undoing.push(_undoing(self.disconnect, name))
             parts[key] = driver.channel(channel) if channel else driver
         return parts
+
+    def _release(self, name: str) -> None:
+        """One user less of what has been made safe already; after the last, let go of it."""
+        if name in self._connected:
+            self._users[name] -= 1
+            if self._users[name] <= 0:
+                self._let_go(name)
 
     def _let_go(self, name: str) -> None:
         """Close, and one user less of what it was made of. What is not connected stays so."""
@@ -169,31 +174,49 @@ class Bench:
             if lease is not None:
                 closing.callback(lease.release)
             for part in self._made_of.pop(name, ()):
-                closing.callback(self.disconnect, part)
+                closing.callback(self._release, part)
             closing.callback(driver.close)
 
-    def note_run(self, path: Path | None) -> None:
-        """Tell whoever else wants one of these instruments which run has them; None: none any more."""
-        for _, lease in self._connected.values():
-            if lease is not None:
-                lease.note_run(path)
+    def parts(self, name: str) -> list[str]:
+        """The instruments that `name` is made of, one of them again for each channel of it."""
+        settings = self.file.instruments[name]
+        parts = settings.parts.values() if isinstance(settings, CompositeSettings) else ()
+        return [part.partition(".")[0] for part in parts]
 
-    def safe_state(self) -> list[SafeStateReport]:
-        """Every connected instrument to safe state, in the bench's order, each with its own deadline."""
-        order = self.file.settings.safe_state_order or list(self._connected)
-        rest = [name for name in self._connected if name not in order]
-        return [self._make_safe(name) for name in [*order, *rest] if name in self._connected]
+    def note_run(self, reservation: Reservation, path: Path | None) -> None:
+        """Tell whoever else wants one of its instruments which run has them; None: none any more.
 
-    def snapshot(self) -> dict[str, Any]:
-        """Identity and settings of every connected instrument."""
-        return {name: dict(driver.snapshot()) for name, (driver, _) in self._connected.items()}
+        An auxiliary that other runs read too is theirs then.
+        """
+        with self._noting:
+            reservation.path = path
+            others = {name: each.path for each in self._reservations.others(reservation) for name in each.shared}
+            for name in reservation.own | reservation.shared:
+                _, lease = self._connected.get(name, (None, None))
+                if lease is not None:
+                    lease.note_run(path or others.get(name))
+
+    def safe_state(self, *, after: Reservation | None = None) -> list[SafeStateReport]:
+        """Every connected instrument to safe state, in the bench's order, each with its own deadline.
+
+        after: of the run that has ended; what other runs still have is left as it is. Raises KeyboardInterrupt, where
+        there was one, after all have had their turn.
+        """
+        busy = self._reservations.end(after) if after is not None else ()
+        return self._make_safe([name for name in self._connected if name not in busy])
+
+    def snapshot(self, *, for_run: Reservation | None = None) -> dict[str, Any]:
+        """Identity and settings of every connected instrument; `for_run`, not of those that other runs have."""
+        running = self._reservations.others(for_run) if for_run is not None else ()
+        busy = {name for each in running for name in each.own}
+        return {name: dict(driver.snapshot()) for name, (driver, _) in self._connected.items() if name not in busy}
 
     def close(self) -> None:
-        """Safe state, then let go of everything, each whatever became of the others. May be called twice."""
-        with ExitStack() as closing:
-            for name in self._connected:
-                closing.callback(self._let_go, name)
-            self.safe_state()
+        """Safe state, then let go of everything, each whatever became of the others. May be called twice.
+
+        Raises SafeStateError, with everything let go of, where safe state was not reached.
+        """
+        self._put_down(list(self._connected))
 
     def __enter__(self) -> Bench:
         return self
@@ -201,15 +224,68 @@ class Bench:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        close_after(error, self.close)
 
-    def _make_safe(self, name: str) -> SafeStateReport:
-        started, problem = time.monotonic(), ""
-        try:
-            self._connected[name][0].safe_state(self.file.settings.safe_state_timeout)
-        except Exception as error:  # noqa: BLE001 -- whatever one driver raises, the others have their turn
-            problem = str(error) or type(error).__name__
-        return SafeStateReport(name, problem, time.monotonic() - started)
+    def _put_down(self, names: list[str]) -> None:
+        """Safe state for `names` and for what goes with them, then let go of them, then say what was not reached."""
+        reports: list[SafeStateReport] = []
+        with ExitStack() as closing:
+            closing.callback(_tell, reports)
+            for name in names:
+                closing.callback(self._let_go, name)
+            parts = Counter(part for name in names for part in self._made_of.get(name, ()))
+            reports += self._make_safe([*names, *(part for part, uses in parts.items() if self._users[part] <= uses)])
+
+    def _make_safe(self, names: Collection[str]) -> list[SafeStateReport]:
+        """One after the other, whatever befalls the others; a Ctrl-C cuts one of them short and is raised at the end.
+
+        Those that the bench's order does not name come last: first what is made of others, which knows in what order
+        these go off, then as they were connected.
+        """
+        rest = sorted(names, key=lambda name: name not in self._made_of)
+        interrupt: BaseException | None = None
+        reports = []
+        for name in dict.fromkeys([*(self.file.settings.safe_state_order or ()), *rest]):
+            if name in names:
+                started, problem = time.monotonic(), ""
+                try:
+                    self._connected[name][0].safe_state(self.file.settings.safe_state_timeout)
+                except Exception as error:  # noqa: BLE001 -- whatever one driver raises, the others have their turn
+                    problem = str(error) or type(error).__name__
+                except BaseException as error:  # noqa: BLE001 -- and whoever wants to end the program
+                    problem, interrupt = "interrupted", error
+                reports.append(SafeStateReport(name, problem, time.monotonic() - started))
+        if interrupt is not None:
+            interrupt.add_note(not_safe(reports))
+            raise interrupt
+        return reports
+
+
+def not_safe(reports: Collection[SafeStateReport]) -> str:
+    """Which instruments are not in safe state, and why; empty where all are."""
+    unsafe = [f"{each.instrument}: {each.problem}" for each in reports if each.problem]
+    return f"NOT in safe state: {'; '.join(unsafe)}" if unsafe else ""
+
+
+def close_after(error: BaseException | None, close: Callable[[], None]) -> None:
+    """`close`, at the end of a `with`; where `error` is under way, what was not reached becomes a note of it."""
+    try:
+        close()
+    except SafeStateError as unsafe:
+        if error is None:
+            raise
+        error.add_note(str(unsafe))
+
+
+def _undoing(close: Callable[[str], None], name: str) -> Callable[..., None]:
+    """`close(name)` as what an ExitStack does where something fails."""
+    return lambda kind, error, trace: close_after(error, lambda: close(name))  # noqa: ARG005
+
+
+def _tell(reports: Collection[SafeStateReport]) -> None:
+    """Raises SafeStateError."""
+    if unsafe := not_safe(reports):
+        raise SafeStateError(unsafe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,23 +317,23 @@ class BenchArray:
         with ExitStack() as undoing:
             for name in self.bench.file.auxiliaries(self._settings):
                 self._auxiliaries[name] = self.bench.connect(name)
-                undoing.callback(self.bench.disconnect, name)
+                undoing.push(_undoing(self.bench.disconnect, name))
             driver: MemoryArray = self.bench.connect(self._settings.instrument)
-            undoing.callback(self.bench.disconnect, self._settings.instrument)
+            undoing.push(_undoing(self.bench.disconnect, self._settings.instrument))
             counts = self.bench.cell_counts(self._settings.instrument, driver.geometry.cells)
             self._guard = LimitGuard(self._layers(driver.limits), driver.geometry, driver.dac, counts)
             self._driver = driver
             undoing.pop_all()
 
     def close(self) -> None:
-        """Safe state, and let go of the instrument unless another array needs it. May be called twice."""
+        """Safe state, and let go of the instrument unless another array needs it. May be called twice.
+
+        Raises SafeStateError, with everything let go of, where safe state was not reached.
+        """
         if self._driver is not None:
             self._driver = self._guard = None
-            with ExitStack() as closing:
-                for name in self._auxiliaries:
-                    closing.callback(self.bench.disconnect, name)
-                self._auxiliaries = {}
-                closing.callback(self.bench.disconnect, self._settings.instrument)
+            auxiliaries, self._auxiliaries = list(self._auxiliaries), {}
+            self.bench.disconnect(self._settings.instrument, *auxiliaries)
 
     def __enter__(self) -> BenchArray:
         self.connect()
@@ -266,7 +342,7 @@ class BenchArray:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        close_after(error, self.close)
 
     # -- the MemoryArray ----------------------------------------------------------------------------------------
 
@@ -315,6 +391,7 @@ class BenchArray:
         return self.driver.read(cells, repeats, voltage)
 
     def multiply(self, inputs: NDArray[np.float32], transpose: bool = False) -> NDArray[np.float32]:
+        self.guard.check_multiply(inputs)
         return self.driver.multiply(inputs, transpose)
 
     def snapshot(self) -> Mapping[str, Any]:
@@ -358,9 +435,9 @@ class BenchArray:
         """s between readings of the auxiliaries, at least."""
         return self._settings.auxiliary_interval
 
-    def reserved(self) -> contextlib.AbstractContextManager[None]:
+    def reserved(self) -> contextlib.AbstractContextManager[Reservation]:
         """The array for one run: `with array.reserved(): ...`. Raises RunError while another has its instrument."""
-        return self.bench.reserved(self._settings.instrument)
+        return self.bench.reserved(self._settings.instrument, self._auxiliaries)
 
     @property
     def is_in_process(self) -> bool:
@@ -382,11 +459,8 @@ class BenchArray:
     @property
     def _wired(self) -> list[InstrumentSettings]:
         """The settings of the instruments that have a wire."""
-        settings = self.bench.file.instruments[self._settings.instrument]
-        if not isinstance(settings, CompositeSettings):
-            return [settings]
-        names = dict.fromkeys(part.partition(".")[0] for part in settings.parts.values())
-        return [self.bench.file.instruments[name] for name in names]
+        name = self._settings.instrument
+        return [self.bench.file.instruments[each] for each in dict.fromkeys(self.bench.parts(name) or [name])]
 
     def _layers(self, instrument: PulseLimits) -> dict[str, PulseLimits]:
         return {

@@ -10,20 +10,18 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from labctl.bench.leases import Lease
 from labctl.bench.settings import SerialSettings, VisaSettings, WiredSettings
-from labctl.errors import LinkClosedError, LinkError, LinkTimeoutError, UsageError
+from labctl.errors import LinkError, LinkTimeoutError, UsageError
 from labctl.links.conversation import Said
 from labctl.links.frames import START
 from labctl.links.messages import pieces_of, shown
 from labctl.links.resources import ResourceManagers
-from labctl.links.serial_ports import LOST, SLICE_S, close_port, open_port
-from labctl.links.transports import open_transport
+from labctl.links.serial_ports import close_port, open_port
+from labctl.links.transports import SerialTransport, Transport, open_transport
 from labctl.links.wire_log import Line
 
-_CHUNK = 1 << 16
 _SENTENCE = 60  # characters of a message in an error's sentence
 
 
@@ -38,51 +36,6 @@ class Compared:
     @property
     def is_same(self) -> bool:
         return self.answer == self.recorded
-
-
-class _Channel(Protocol):
-    """What both kinds of wire can do; a `Transport` does."""
-
-    def send(self, parts: list[bytes], deadline: float) -> None: ...
-
-    def read_some(self, deadline: float) -> bytes: ...
-
-    def discard(self, deadline: float) -> bytes: ...
-
-
-class _Port:
-    """A serial port as such a channel."""
-
-    def __init__(self, port: Any) -> None:
-        self._port = port
-
-    def send(self, parts: list[bytes], deadline: float) -> None:
-        self._port.write_timeout = max(deadline - time.monotonic(), SLICE_S)
-        with _named_as_link_errors():
-            self._port.write(b"".join(parts))
-
-    def read_some(self, deadline: float) -> bytes:
-        while time.monotonic() < deadline:
-            with _named_as_link_errors():
-                data: bytes = self._port.read(_CHUNK)
-            if data:
-                return data
-        raise LinkTimeoutError("no answer")
-
-    def discard(self, deadline: float) -> bytes:
-        thrown = b""
-        with contextlib.suppress(LinkTimeoutError):
-            while True:
-                thrown += self.read_some(min(deadline, time.monotonic() + 2 * SLICE_S))
-        return thrown
-
-
-@contextlib.contextmanager
-def _named_as_link_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as problem:
-        raise LinkClosedError(f"{LOST}{problem}") from None
 
 
 def resend(said: Iterable[Said], settings: WiredSettings, bench: str) -> Iterator[Compared]:
@@ -131,7 +84,7 @@ def _exchanges(said: Iterable[Said]) -> Iterator[tuple[Line, _Recorded]]:
         yield sent, recorded
 
 
-def _opened(settings: WiredSettings, closing: ExitStack) -> _Channel:
+def _opened(settings: WiredSettings, closing: ExitStack) -> Transport:
     if isinstance(settings, VisaSettings):
         managers = ResourceManagers()
         resource = managers.open(settings.visa_library, settings.resource_name, settings.timeout)
@@ -141,11 +94,11 @@ def _opened(settings: WiredSettings, closing: ExitStack) -> _Channel:
     if isinstance(settings, SerialSettings):
         port = open_port(settings.resource_name, settings.serial_library, settings.baud_rate, settings.timeout)
         closing.callback(close_port, port)
-        return _Port(port)
+        return SerialTransport(port)
     raise UsageError(f"{settings.address}: is neither on VISA nor on a serial port: nothing can be sent to it again")
 
 
-def _answer(channel: _Channel, recorded: bytes, deadline: float) -> bytes:
+def _answer(channel: Transport, recorded: bytes, deadline: float) -> bytes:
     """What comes, until it is whole; as far as it came where no more does in time."""
     heard = bytearray()
     with contextlib.suppress(LinkTimeoutError):

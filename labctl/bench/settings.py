@@ -22,6 +22,7 @@ from labctl.errors import BenchError, UsageError
 from labctl.links.replay import LIBRARY as REPLAY
 from labctl.links.replay import ReplaySpec
 from labctl.links.resources import canonical_resource_name
+from labctl.links.serial_ports import canonical_port
 from labctl.plugins import load_plugin
 from labctl.units import Second, Volt, VoltSecond, convert
 
@@ -138,8 +139,12 @@ class WiredSettings(InstrumentSettings, frozen=True, kw_only=True, forbid_unknow
 
     @property
     def lease(self) -> str:
-        """The address, which for an in-process instrument is this process's and its bench file's own."""
-        return f"{self.address} of {self.library} in process {os.getpid()}" if self.is_in_process else self.address
+        """The address, of a serial port the one that all its names stand for.
+
+        For an in-process instrument it is this process's and its bench file's own.
+        """
+        address = canonical_port(self.address) if self.address.upper().startswith("ASRL") else self.address
+        return f"{address} of {self.library} in process {os.getpid()}" if self.is_in_process else address
 
     @property
     def is_in_process(self) -> bool:
@@ -199,6 +204,8 @@ class CompositeSettings(InstrumentSettings, frozen=True, kw_only=True, forbid_un
     """
 
     part_keys: ClassVar[tuple[str, ...]] = ()
+    shared_keys: ClassVar[tuple[str, ...]] = ()
+    """Those of them whose part may be another's as well, because it is only asked."""
 
     @property
     def parts(self) -> dict[str, str]:
@@ -335,6 +342,7 @@ class BenchFile:
 
     def _check_references(self) -> None:
         owners: dict[str, str] = {}
+        taken: dict[str, str] = {}
         logs: dict[str, str] = {}
         known = ", ".join(self.instruments) or "none"
         for name, instrument in self.instruments.items():
@@ -344,7 +352,7 @@ class BenchFile:
                     f"{self.path.name}: $.instruments.{name}.resource_name: {instrument.address} is already {owner}'s"
                 )
             if isinstance(instrument, CompositeSettings):
-                self._check_parts(name, instrument, known)
+                self._check_parts(name, instrument, known, taken)
             if isinstance(instrument, WiredSettings) and instrument.wire_log:
                 self._check_log(name, instrument.wire_log, logs.setdefault(instrument.wire_log, name))
         for name, array in self.settings.arrays.items():
@@ -375,7 +383,8 @@ class BenchFile:
             if library.endswith(REPLAY) and ReplaySpec.parse(library).log.resolve() == Path(log).resolve():
                 raise BenchError(f"{at}: {log} is being replayed for {other}: name another file")
 
-    def _check_parts(self, name: str, composite: CompositeSettings, known: str) -> None:
+    def _check_parts(self, name: str, composite: CompositeSettings, known: str, taken: dict[str, str]) -> None:
+        """taken: part -> what it is already, which grows. A whole instrument and a channel of it are one part."""
         for key, part in composite.parts.items():
             at = f"{self.path.name}: $.instruments.{name}.{key}"
             instrument = self.instruments.get(part.partition(".")[0])
@@ -383,6 +392,12 @@ class BenchFile:
                 raise BenchError(f"{at}: no instrument called {part.partition('.')[0]!r}; there are: {known}")
             if isinstance(instrument, CompositeSettings):
                 raise BenchError(f"{at}: {part!r} is itself made of others: name one that has a wire")
+            if key in composite.shared_keys:
+                continue
+            for other, owner in taken.items():
+                if part == other or part.partition(".")[0] == other or other.partition(".")[0] == part:
+                    raise BenchError(f"{at}: {part!r} is taken: {other!r} is {owner}: a part is for one thing only")
+            taken[part] = f"the {key} of {name}"
 
 
 def embedded_path() -> Path:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labctl.cli.console import print_json, report
-from labctl.errors import LinkError, ReplayError, UsageError
+from labctl.errors import InstrumentError, LinkError, ReplayError, SafeStateError, UsageError
 from labctl.links.conversation import Said, conversation, troubled
 from labctl.links.messages import pieces_of, shorten, shown, side_by_side
 from labctl.links.wire_log import read_lines
@@ -215,7 +215,7 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 def _resent(said: Iterable[Said], log: Path, path: Path, name: str | None, yes: bool, as_json: bool) -> int:
     """1 where an answer is another one."""
-    from labctl.bench.live import load_bench
+    from labctl.bench.live import close_after
     from labctl.bench.resending import resend
     from labctl.bench.settings import WiredSettings, read_bench
 
@@ -232,16 +232,32 @@ def _resent(said: Iterable[Said], log: Path, path: Path, name: str | None, yes: 
             messages += 1
             if not each.is_same:
                 differing.append(_difference(each, shown_now=not as_json and len(differing) < _MOST_SHOWN))
-    finally:
-        with load_bench(path) as live, contextlib.suppress(LinkError):
+    except BaseException as problem:
+        close_after(problem, lambda: _make_safe(path, name))
+        raise
+    _show_compared(messages, differing, as_json)
+    _make_safe(path, name)
+    return 1 if differing else 0
+
+
+def _make_safe(path: Path, name: str) -> None:
+    """Raises SafeStateError."""
+    from labctl.bench.live import load_bench
+
+    try:
+        with load_bench(path) as live:
             live.connect(name)  # leaving puts it in safe state
+    except (LinkError, InstrumentError) as problem:
+        raise SafeStateError(f"NOT in safe state: {name}: {problem}") from None
+
+
+def _show_compared(messages: int, differing: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         print_json({"messages": messages, "same": messages - len(differing), "different": differing})
     else:
         if len(differing) > _MOST_SHOWN:
             click.echo(f"... and {len(differing) - _MOST_SHOWN} further answers that differ (--json has them all)")
         click.echo(f"{messages:,} messages sent, {messages - len(differing):,} answered as recorded")
-    return 1 if differing else 0
 
 
 def _difference(each: Compared, shown_now: bool) -> dict[str, Any]:

@@ -138,6 +138,11 @@ class SerialLink:
         deadline = time.monotonic() + allowed
         if self._lost:
             self._find_place(min(self.timeout_s, allowed) / 2)
+            if time.monotonic() >= deadline:
+                raise LinkTimeoutError(
+                    f"{self.resource_name}: {_name(kind)} was not sent: finding the place again took all of the "
+                    f"{allowed:.3g} s"
+                )
         return self._converse(kind, pieces, deadline - time.monotonic(), work_s).payload
 
     def resynchronise(self) -> None:

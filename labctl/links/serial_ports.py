@@ -47,6 +47,16 @@ def port_address(resource_name: str, windows: bool = os.name == "nt") -> str:
     return f"COM{board}" if windows else f"/dev/ttyS{int(board) - 1}"
 
 
+def canonical_port(resource_name: str) -> str:
+    """One spelling for all names of a port: its number, its path, a link to that. Raises LinkError as `port_address`."""
+    address = port_address(resource_name)
+    if address.startswith("/"):
+        address = os.path.realpath(address)
+    elif re.fullmatch(r"com\d+", address, re.IGNORECASE):
+        address = address.upper()
+    return f"ASRL{address}::INSTR"
+
+
 def open_port(resource_name: str, serial_library: str, baud_rate: int, timeout_s: float) -> Any:
     """An open port with pyserial's face. Raises LinkError with one sentence."""
     if serial_library and not serial_library.endswith(IN_PROCESS):
@@ -58,7 +68,8 @@ def open_port(resource_name: str, serial_library: str, baud_rate: int, timeout_s
         if serial_library:
             bench = serial_library.removesuffix(IN_PROCESS)
             return load_plugin("labctl.servers", "serial")(Path(bench) if bench else None, resource_name, SLICE_S)
-        port = serial.serial_for_url(address, baud_rate, timeout=SLICE_S, write_timeout=timeout_s)
+        alone = True if os.name == "posix" else None  # elsewhere a port is opened once anyhow
+        port = serial.serial_for_url(address, baud_rate, timeout=SLICE_S, write_timeout=timeout_s, exclusive=alone)
     except UsageError as problem:
         raise LinkError(f"{resource_name}: could not be opened through {serial_library}: {problem}") from None
     except (OSError, ValueError) as problem:

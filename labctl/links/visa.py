@@ -148,7 +148,7 @@ class VisaLink:
             raise
         error = self._error_of(units)
         if error[0] != 0:
-            self._refused(error)
+            self._refused(error, deadline)
         return units
 
     def resynchronise(self) -> list[tuple[int, str]]:
@@ -298,10 +298,10 @@ class VisaLink:
             errors.append(error)
         return errors
 
-    def _refused(self, first: tuple[int, str]) -> None:
+    def _refused(self, first: tuple[int, str], deadline: float) -> None:
         command, errors = self._last_sent, [first]
         with contextlib.suppress(LinkError, InstrumentError):  # the refusal is the better story
-            errors += self._drain(time.monotonic() + self.timeout_s)
+            errors += self._drain(deadline)
         raise self._refusal(command, errors)
 
     def _refusal(self, command: str, errors: list[tuple[int, str]]) -> InstrumentError:

@@ -11,7 +11,8 @@ What the voltage from bit line to source line does to a conducting cell:
   one, and a measurement shows the noise of one, however long it integrates. One of no time at all is a look: no read.
 - Beyond, it is a pulse of the cells' own physics: positive FORM, which to a formed cell is a SET, negative RESET, with
   the gate as the compliance. A pulse of a lead is one, of its width. What is held is one for the time from when it was
-  applied, or last accounted for, until something changes or is measured: no time acts twice.
+  applied, or last accounted for, until something held changes, something is measured, or a pulse reaches that cell: no
+  time acts twice. A measurement then shows the cell as at the end of the read range, without noise: it is no read.
 
 Not modelled: a source's current limit as what stops a SET (the gate does; what the limit leaves of the voltage before
 the pulse counts), and lines that cells share: each cell has the resistance of its own lines in series.
@@ -20,14 +21,14 @@ the pulse counts), and lines that cells share: each cell has the resistance of i
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..cells.model import Operation
-from ..instruments.clocks import BoardClock
+from ..instruments.clocks import TICKS, BoardClock
 from ..network import Bias, Sensed
 from .crossbar import CrossbarMacro
 from .nets import Float64, Solution, Source, solve
@@ -35,6 +36,7 @@ from .nets import Float64, Solution, Source, solve
 _ROUNDS = 12  # of voltages and conductances, until they agree
 _AGREED = 1e-7  # V
 _NOTHING = 1e-9  # V across a cell that is not being read
+_UNTOUCHED = 1e-3  # V that a pulse elsewhere may change, through what lines and sources share, on a cell it is not for
 
 Indices = NDArray[np.intp]
 
@@ -70,7 +72,8 @@ class BareArray:
         self._place = {line: place for place, line in enumerate(self.lines)}
         self._contacts: list[_Contact] = []
         self._nets = _Nets(self._place, ())
-        self._since = clock.now()
+        self._since = clock.ticks()
+        self._longer: dict[int, int] = {}  # of cells on which it acts since before that: tick
 
     def probe(self) -> ArrayProbe:
         """A new one, on no line."""
@@ -102,23 +105,26 @@ class BareArray:
             self.clock.spend(seconds)
             self._account()
             state = self._state()
-            shown = self._read(state, np.abs(state.across) > _NOTHING) if seconds > 0 else state.conductance
+            shown = self._read(state) if seconds > 0 else state.conductance
             sources = [source for _, source in self._held()]
             return self._sensed(contact, solve(self._nets.count, sources, state.ends, shown))
 
     def pulse(self, contact: _Contact, volts: float, width: float) -> None:
         with self.lock:
-            self._account()
+            before = self._state() if self._may_stress() else None
             held, contact.bias = contact.bias, Bias("voltage", volts, np.inf)
             try:
                 state = self._state()
+                going_on = {} if before is None else self._untouched(before, state)
+                if before is not None:
+                    self._stress(before, self._held_for(before.cells), except_for=going_on)
                 self.clock.spend(width)
-                self._stress(state, width)
-                size = np.abs(state.across)
-                self._read(state, (size > _NOTHING) & (size <= self.chip.read_voltages[1]))
+                self._stress(state, np.full(len(state.cells), width), except_for=going_on)
+                self._read(state)
+                self._longer = going_on
             finally:
                 contact.bias = held
-                self._since = self.clock.now()
+                self._since = self.clock.ticks()
 
     # -- the network --------------------------------------------------------------------------------------------
 
@@ -200,10 +206,23 @@ class BareArray:
 
     def _account(self) -> None:
         """What has been held since it was last looked at has acted until now."""
-        elapsed = self.clock.now() - self._since
-        if elapsed > 0 and self._may_stress():
-            self._stress(self._state(), elapsed)
-        self._since = self.clock.now()
+        if (self._longer or self.clock.ticks() > self._since) and self._may_stress():
+            state = self._state()
+            self._stress(state, self._held_for(state.cells))
+        self._since, self._longer = self.clock.ticks(), {}
+
+    def _held_for(self, cells: NDArray[np.uint32]) -> Float64:
+        """(n,) s that what is held has been acting on each cell, and is not accounted for."""
+        now = self.clock.ticks()
+        return np.array([(now - self._longer.get(cell, self._since)) / TICKS for cell in cells.tolist()], np.float64)
+
+    def _untouched(self, before: _State, during: _State) -> dict[int, int]:
+        """Cells on which what is held acts during a pulse just as before it, and since which tick."""
+        shared, old, new = np.intersect1d(before.cells, during.cells, assume_unique=True, return_indices=True)
+        change = np.abs(before.across[old] - during.across[new]) + np.abs(before.gate[old] - during.gate[new])
+        acted_on = (np.abs(before.across[old]) > self.chip.read_voltages[1]) & (before.conductance[old] > 0)
+        cells: list[int] = shared[acted_on & (change < _UNTOUCHED)].tolist()
+        return {cell: self._longer.get(cell, self._since) for cell in cells}
 
     def _may_stress(self) -> bool:
         """Whether anything held on bit or source lines could bring a cell beyond the read range. (Most never do.)"""
@@ -214,20 +233,22 @@ class BareArray:
         ]
         return sum(sorted(map(abs, reach))[-2:]) > self.chip.read_voltages[1]
 
-    def _stress(self, state: _State, width: float) -> None:
-        """One pulse of `width` s on every cell that has more across it than a read."""
+    def _stress(self, state: _State, widths: Float64, except_for: Collection[int] = ()) -> None:
+        """One pulse of (n,) `widths`, s, on every cell that has more across it than a read."""
         most, time = self.chip.read_voltages[1], self.clock.now()
+        meant = (state.conductance > 0) & (widths > 0) & ~np.isin(state.cells, list(except_for))
         for operation, sign in ((Operation.FORM, 1.0), (Operation.RESET, -1.0)):
-            beyond = np.flatnonzero((sign * state.across > most) & (state.conductance > 0))
+            beyond = np.flatnonzero(meant & (sign * state.across > most))
             for gate, alike in _alike(state.gate[beyond]):
-                where = beyond[alike]
-                volts = (sign * state.across[where]).astype(np.float32)
-                self.chip.pulse_lines(operation, state.cells[where], volts, width, gate, time)
+                for width in np.unique(widths[beyond[alike]]).tolist():
+                    where = beyond[alike][widths[beyond[alike]] == width]
+                    volts = (sign * state.across[where]).astype(np.float32)
+                    self.chip.pulse_lines(operation, state.cells[where], volts, width, gate, time)
 
-    def _read(self, state: _State, which: NDArray[np.bool_]) -> Float64:
-        """Read those cells once: (n,) S of all, of these with the noise of the reading."""
-        time, shown = self.clock.now(), state.conductance.copy()
-        lit = np.flatnonzero(which & (state.conductance > 0))
+    def _read(self, state: _State) -> Float64:
+        """Read the cells within the read range once: (n,) S of all, of these with the noise of the reading."""
+        time, shown, size = self.clock.now(), state.conductance.copy(), np.abs(state.across)
+        lit = np.flatnonzero((size > _NOTHING) & (size <= self.chip.read_voltages[1]) & (state.conductance > 0))
         for voltage, alike in _alike(self._readable(state.across[lit])):
             where = lit[alike]
             shown[where] = self.chip.read_lines(state.cells[where], voltage, time)

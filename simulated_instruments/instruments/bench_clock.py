@@ -14,7 +14,7 @@ from ..scpi import Command, Instrument, Numeric, ScpiError
 from ..wire import Site
 from .clocks import BoardClock
 
-_LONGEST = 1e9  # s
+MAX_ADVANCE = 1e9  # s
 
 
 class BenchClockOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,29 +23,34 @@ class BenchClockOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     of: str
 
 
+def advance(clock: BoardClock, seconds: float) -> None:
+    """Let time pass. Raises ScpiError where it is more than an instrument takes, or `clock` keeps real time."""
+    if not 0.0 <= seconds <= MAX_ADVANCE:
+        raise ScpiError(-222, f"{seconds:g} s is outside 0 to {MAX_ADVANCE:g} s")
+    try:
+        clock.advance(seconds)
+    except ValueError as problem:
+        raise ScpiError(-221, str(problem)) from None
+
+
+def time_commands(clock: BoardClock) -> list[Command]:
+    """What asks for the time of `clock` and lets it pass, of every instrument that has one."""
+    seconds = Numeric(unit="S", minimum=0.0, maximum=MAX_ADVANCE)
+    return [
+        Command("SYSTem:TIME", query=clock.now),
+        Command("SYSTem:TIME:VIRTual", query=lambda: clock.virtual),
+        Command("SYSTem:TIME:ADVance", set=lambda wanted: advance(clock, wanted), parameters=(seconds,)),
+    ]
+
+
 class BenchClock:
     """The instrument, around the `clock` of another."""
 
     def __init__(self, clock: BoardClock) -> None:
-        self._clock = clock
-        seconds = Numeric(unit="S", minimum=0.0, maximum=_LONGEST)
-        self.wire = Instrument(
-            ("labctl", "BENCH-CLOCK", "0", "1.0"),
-            [
-                Command("SYSTem:TIME", query=clock.now),
-                Command("SYSTem:TIME:VIRTual", query=lambda: clock.virtual),
-                Command("SYSTem:TIME:ADVance", set=self._advance, parameters=(seconds,)),
-            ],
-        )
+        self.wire = Instrument(("labctl", "BENCH-CLOCK", "0", "1.0"), time_commands(clock))
 
     def close(self) -> None:
         """Nothing to save."""
-
-    def _advance(self, seconds: float) -> None:
-        try:
-            self._clock.advance(seconds)
-        except ValueError as problem:
-            raise ScpiError(-221, str(problem)) from None
 
 
 def build(options: dict[str, Any], site: Site) -> BenchClock:

@@ -79,12 +79,7 @@ class TriggerModel:
             setting(f"{arm_header}:SOURce", armed_by, arm, "source"),
             setting(f"{arm_header}:TIMer", timer, arm, "timer"),
             setting(f"{arm_header}:OUTPut", Keyword("TENTer", "TEXit", "NONE"), arm, "output"),
-            value(
-                f"{arm_header}:COUNt",
-                _ARM_COUNT,
-                lambda: arm.count if arm.count == ENDLESS else int(arm.count),
-                self._set_arm_count,
-            ),
+            value(f"{arm_header}:COUNt", _ARM_COUNT, self._arm_count, self._set_arm_count),
             setting(f"{trigger_header}:SOURce", Keyword("IMMediate", "TLINk"), trigger, "source"),
             setting(f"{trigger_header}:DELay", wait, trigger, "delay"),
             setting(f"{trigger_header}:OUTPut", Keyword("SOURce", "DELay", "SENSe", "NONE"), trigger, "output"),

@@ -1,8 +1,9 @@
 """Keithley 2600B source-measure units that run scripts: one or two channels, `smua` and `smub`.
 
-Attributes, functions, defaults and numbers follow the Series 2600B Reference Manual (2600BS-901-01, section 7). Left
-out: calibration, contact check, digital I/O, TSP-Link, relative readings, low ranges of autorange, saved set-ups, and
-of triggering everything but a sweep that `initiate` carries out whole.
+Attributes, functions and defaults are those of the Series 2600B Reference Manual (2600BS-901-01, section 7), from
+memory of it: not checked word by word. Left out: calibration, contact check, digital I/O, TSP-Link, relative readings,
+low ranges of autorange, saved set-ups, and of triggering everything but a sweep that `initiate` carries out whole.
+`smuX.savebuffer` is accepted and saves nothing.
 """
 
 from __future__ import annotations
@@ -91,9 +92,9 @@ _TO_1_AMP = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
 _LOW_VOLTAGE = _ratings((0.1, 1.0, 6.0, 40.0), (*_TO_1_AMP, 3.0), ((40.4, 1.01), (6.06, 3.03)))
 _HIGH_VOLTAGE = _ratings((0.2, 2.0, 20.0, 200.0), (*_TO_1_AMP, 1.5), ((202.0, 0.101), (20.2, 1.515)))
 _LOW_CURRENT = _ratings((0.2, 2.0, 20.0, 200.0), (1e-9, 1e-8, *_TO_1_AMP, 1.5), ((202.0, 0.101), (20.2, 1.515)))
-"""Series 2600B specifications: ranges, corners and reach (1 % of the source, 2 % of the measurement). Steps and
-resolution are the 5 1/2 digits they give, noise half of that, hum a third of what short integration may add there. With
-the overhead, 0.001 PLC of 50 Hz are the 20,000 readings/s they promise."""
+"""Ranges, corners and reach (1 % of the source, 2 % of the measurement) are those of the Series 2600B specifications.
+Steps, resolution, noise and hum are estimates, the same shares of every range, of the size that 5 1/2 digits make. With
+the overhead, 0.001 PLC of 50 Hz are the 20,000 readings/s that the specifications promise."""
 
 MODELS: Mapping[str, tuple[Ratings, str]] = {
     "2601B": (_LOW_VOLTAGE, "a"),
@@ -242,7 +243,7 @@ class Channel:
             "output": Attribute(lambda: self.output_word, self._switch),
             "offmode": Attribute(lambda: self.off_mode, self._set_off_mode),
             "offfunc": Attribute(lambda: self.off_function, self._set_off_function),
-            "compliance": Attribute(lambda: core.output and core.lead.sense(0.0).limited),
+            "compliance": Attribute(core.at_limit),
             "delay": Attribute(lambda: self.source_delay, self._set_source_delay),
         }
         for quantity, letter in _LETTERS.items():

@@ -263,18 +263,23 @@ class FrameConversation:
         self._decoder = FrameDecoder(face.max_payload)
         self._output = OutputQueue()
         self._waiting = 0  # bytes that came since all that was complete was carried out
-        self._last_arrival = 0.0
+        self._listening_since = time.monotonic()
 
     def write(self, data: Buffer, end: bool = False) -> None:  # noqa: ARG002
+        was_silent = self._was_silent
         with self._face.lock:
-            self._end_silence()
+            if was_silent:
+                self._end_silence()
             self._decoder.feed(data)
             self._arrived(memoryview(data).nbytes)
 
     def writable(self) -> memoryview:
         return self._decoder.room()
 
-    def received(self, count: int, end: bool = False) -> None:  # noqa: ARG002
+    def received(self, count: int, end: bool = False) -> None:
+        if self._was_silent:
+            self.write(bytes(self._decoder.room()[:count]), end)  # what ends before these gives up its memory
+            return
         with self._face.lock:
             self._decoder.received(count)
             self._arrived(count)
@@ -289,6 +294,7 @@ class FrameConversation:
         with self._face.lock:
             segments = self._output.take_all()
             self._run()
+            self._listening_since = time.monotonic()
             return segments
 
     def clear(self) -> None:
@@ -312,14 +318,19 @@ class FrameConversation:
 
     def _arrived(self, count: int) -> None:
         self._waiting += count
-        self._last_arrival = time.monotonic()
         self._run()
+        self._listening_since = time.monotonic()
+
+    @property
+    def _was_silent(self) -> bool:
+        """Whether no byte came for long while part of a frame was there: not while we were at work or sent answers."""
+        is_half = self._decoder.is_midway and not self.backlog
+        return is_half and time.monotonic() - self._listening_since > _SILENCE
 
     def _end_silence(self) -> None:
-        """What is half there after a silence will not be completed."""
-        if self._decoder.is_midway and time.monotonic() - self._last_arrival > _SILENCE:
-            self._decoder.flush()
-            self._run()
+        """What is half there will not be completed."""
+        self._decoder.flush()
+        self._run()
 
     def _run(self) -> None:
         """Carry out what is complete, while whoever asks also listens."""

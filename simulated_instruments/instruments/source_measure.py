@@ -35,7 +35,6 @@ QUANTITIES: tuple[Quantity, Quantity] = ("voltage", "current")
 
 _ROUNDING = 1 + 1e-9
 _OFF_LIMIT = 0.005  # of a range: what limits the other quantity while the output is off
-_GLANCE = 1e-3  # s
 _ZERO_CONVERSIONS = 2  # of the reference and of zero, which autozero adds to each reading
 
 
@@ -323,8 +322,8 @@ class SourceMeasureChannel:
         return readings * (conversions * self.integration / self.line_frequency + self.ratings.overhead)
 
     def at_limit(self) -> bool:
-        """Whether the source is held back now. To find out takes a moment."""
-        return self.output and self.lead.sense(_GLANCE).limited
+        """Whether the source is held back now. It knows: nothing is measured."""
+        return self.output and self.lead.sense(0.0).limited
 
     def measure(self, delay: float = 0.0) -> Reading:
         """One reading of what is being sensed, `delay` s from now. Takes its time on the clock of the bench."""

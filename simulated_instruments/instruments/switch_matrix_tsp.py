@@ -1,8 +1,9 @@
 """Keithley 707B and 3706A switch mainframes: slots of crosspoints, told in scripts.
 
 A channel is `1A03` on a 707B (slot, row, column) and `1103` on a 3706A. Rows are inputs and go through all slots,
-columns are outputs, slot after slot. Functions as in the 707B and 708B Reference Manual (707B-901-01, section 7) and
-the Series 3700A Reference Manual (3700AS-901-01). Left out: scans, triggers, labels, the meter of a 3706A.
+columns are outputs, slot after slot. Functions are those of the 707B and 708B Reference Manual (707B-901-01, section 7)
+and the Series 3700A Reference Manual (3700AS-901-01), from memory of them: not checked word by word. Left out: scans,
+triggers, labels, the meter of a 3706A and `channel.setpole`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _PATTERN = re.compile(r"[A-Za-z]\w{0,18}")
 
 @dataclass(frozen=True, slots=True)
 class _Mainframe:
-    """rows: their names. settling: s, of a card's relays. card: what is in every slot."""
+    """rows: their names. settling: s, of a card's relays, an estimate. card: what is in every slot."""
 
     rows: str
     columns: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from ..network import Bias, Lead, Sensed
+from ..network import Bias, Fixture, Lead, Sensed
 from ..wire import Site
 from .clocks import BoardClock, VirtualClock
 
@@ -54,7 +54,6 @@ def lead_to(wired_to: str, site: Site) -> Lead:
     if not (name and dot and lead):
         raise ValueError(f"wired_to is FIXTURE.LEAD, as in 'matrix.1', not {wired_to!r}")
     fixture = site.find(name)
-    if not hasattr(fixture, "lead"):
+    if not isinstance(fixture, Fixture):
         raise ValueError(f"[simulated.{name}] has no leads to wire to")
-    found: Lead = fixture.lead(lead)
-    return found
+    return fixture.lead(lead)

@@ -1,7 +1,8 @@
 """Errors of instruments that run scripts: the standard's, Keithley's own numbers, and what a script itself does wrong.
 
 An error in an attribute or a function's argument goes to the queue and the script goes on; what Lua cannot carry out
-ends the script. Numbers and texts: Keithley, Series 2600B Reference Manual, 2600BS-901-01, section 8.
+ends the script. Keithley's own numbers and texts, 1101 and 1102, are from memory of the Series 2600B Reference Manual
+(2600BS-901-01, section 8), and not checked.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ import pytest
 from benches import labctl, result_of, served, started, write_bench
 
 import labctl as package
+from labctl.bench.leases import list_leases
 from labctl.errors import CapabilityError, LimitError, RunError, SettingsError, UsageError
 from labctl.recording.reader import read_summary
 
@@ -29,6 +30,11 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
 def target(rows: int = 32, cols: int = 32) -> np.ndarray:
     return np.random.default_rng(2).uniform(5e-6, 35e-6, (rows, cols))
+
+
+@pytest.fixture(autouse=True)
+def own_leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABCTL_LEASES", str(tmp_path / "leases"))
 
 
 @pytest.fixture
@@ -235,6 +241,37 @@ def test_two_runs_at_once_on_one_instrument_are_refused(tmp_path: Path) -> None:
         with pytest.raises(RunError, match="a run is going on on 'board' already"):
             package.run("forming", array, progress=nested)
         assert package.run("read", array).outcome == "finished"
+
+
+def test_the_end_of_a_run_leaves_another_its_outputs_and_its_note(tmp_path: Path) -> None:
+    there = 'resource_name = "TCPIP0::127.0.0.1::5026::SOCKET"\nrows = 8\ncols = 8'
+    tables = f"""
+[instruments.two]
+driver = "test_board"
+visa_library = "@labctl"
+{there}
+[arrays.two]
+instrument = "two"
+[simulated.two]
+simulator = "test_board"
+chip = "T-2"
+{there}
+"""
+    with (
+        package.load_bench(write_bench(tmp_path, arrays=tables)) as bench,
+        bench.array("main") as one,
+        bench.array("two") as two,
+    ):
+        found = []
+
+        def nested(step: Any) -> None:  # noqa: ARG001
+            if not found and one.driver.link.query(":OUTPut?") == "1":
+                package.run("read", two)
+                found.append((one.driver.link.query(":OUTPut?"), sorted(each.run for each in list_leases())))
+
+        result = package.run("forming", one, progress=nested)
+        assert found == [("1", ["", result.path.stem])]
+        assert [one.driver.link.query(":OUTPut?"), *(each.run for each in list_leases())] == ["0", "", ""]
 
 
 def test_what_is_no_array_is_told_so(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from boards import ServedBoard, served_board
 
 from labctl.bench.live import load_bench
-from labctl.errors import BenchError, LinkError
+from labctl.errors import BenchError, LinkError, RunError
 
 PAIR = """
 from labctl.bench.settings import CompositeSettings
@@ -92,6 +92,26 @@ def test_parts_are_connected_first_and_made_safe_with_the_whole(
         assert both.told == ["connect", "safe", "close"]
         assert list(bench.snapshot()) == ["one"]  # which somebody else still uses
     assert bench.snapshot() == {}
+
+
+def test_the_whole_is_made_safe_before_its_parts(tmp_path: Path, boards: tuple[ServedBoard, ServedBoard]) -> None:
+    with load_bench(bench_with(tmp_path, boards, 'left = "one"\nright = "two"')) as bench:
+        bench.connect("two")
+        bench.connect("both")
+        assert [each.instrument for each in bench.safe_state()] == ["both", "two", "one"]
+
+
+def test_a_run_on_the_whole_has_its_parts_too(tmp_path: Path, boards: tuple[ServedBoard, ServedBoard]) -> None:
+    more = 'left = "one"\n[instruments.other]\ndriver = "pair"\nleft = "two"\nright = "one"'
+    with load_bench(bench_with(tmp_path, boards, more)) as bench:
+        with bench.reserved("both"):
+            for name in ("other", "one"):
+                with pytest.raises(RunError, match="a run is going on on 'one' already"), bench.reserved(name):
+                    pass
+            with bench.reserved("two"):
+                pass
+        with bench.reserved("other"):
+            pass
 
 
 def test_an_optional_part_may_be_left_out(tmp_path: Path, boards: tuple[ServedBoard, ServedBoard]) -> None:

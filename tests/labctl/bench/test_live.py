@@ -20,7 +20,16 @@ from boards import ServedBoard, batch_of, served_board
 from labctl.array import MemoryArray, Operation
 from labctl.bench.clock import WallClock
 from labctl.bench.live import Bench, load_bench
-from labctl.errors import BenchError, InstrumentError, LeaseError, LimitError, LinkClosedError, LinkError
+from labctl.errors import (
+    BenchError,
+    InstrumentError,
+    LeaseError,
+    LimitError,
+    LinkClosedError,
+    LinkError,
+    SafeStateError,
+)
+from labctl.runner import RecordedArray
 
 LIMITS = """
 [arrays.main.limits]
@@ -92,6 +101,25 @@ def test_pulses_of_a_cell_are_counted_over_batches_and_calls(board: ServedBoard,
             array.pulse(batch_of([40, 41], 2))
         array.pulse(batch_of([40], 2), batch_of([40], 2))
         assert (board.pulses[40], board.pulses[41]) == (3, 3)
+
+
+@pytest.mark.parametrize("largest", [0.2, -0.2, math.nan])
+def test_a_product_is_held_to_the_voltage_that_cells_may_be_read_at(
+    board: ServedBoard, tmp_path: Path, largest: float
+) -> None:
+    limits = '[arrays.main.cell_limits]\nmax_read_voltage = "0.1 V"'
+    path = write_bench(tmp_path, resource=board.resource_name, library="@py", arrays=limits)
+    inputs = np.full((2, 32), 0.1, np.float32)
+    with load_bench(path) as bench, bench.array() as array:
+        recorded = RecordedArray(array.driver, array.guard, None)  # type: ignore[arg-type] -- products are not recorded
+        assert array.multiply(inputs).shape == recorded.multiply(inputs).shape == (2, 32)
+        assert array.multiply(inputs[:0]).shape == (0, 32)
+        inputs[1, 3] = largest
+        for each in (array, recorded):
+            with pytest.raises(
+                LimitError, match=r"a multiplication at .* is above the cell's max_read_voltage of 100 mV"
+            ):
+                each.multiply(inputs)
 
 
 def test_a_malformed_batch_never_reaches_the_board(board: ServedBoard, path: Path) -> None:
@@ -263,7 +291,7 @@ def test_the_same_chip_shows_the_same_in_this_process_and_over_the_wire(path: Pa
 class FakeDriver:
     """A driver on no wire, for the order of things and for failing on demand."""
 
-    def __init__(self, name: str, events: list[str], fault: Exception | None = None) -> None:
+    def __init__(self, name: str, events: list[str], fault: BaseException | None = None) -> None:
         self.name, self.events, self.fault = name, events, fault
 
     def safe_state(self, timeout_s: float) -> None:
@@ -282,7 +310,7 @@ class FakeLease:
         self.release = lambda: events.append(f"{name} released")
 
 
-def faked(path: Path, events: list[str], faults: dict[str, Exception]) -> Bench:
+def faked(path: Path, events: list[str], faults: dict[str, BaseException]) -> Bench:
     bench = load_bench(path)
     for name in ("a", "b", "c"):
         bench._connected[name] = (FakeDriver(name, events, faults.get(name)), FakeLease(name, events))  # type: ignore[assignment]
@@ -305,13 +333,48 @@ def test_every_instrument_has_its_turn_in_the_benchs_order_whatever_befalls_the_
 def test_closing_lets_go_of_all_even_where_one_will_not_close(path: Path) -> None:
     events: list[str] = []
     bench = faked(path, events, {"b": RuntimeError("stuck")})
-    with pytest.raises(RuntimeError, match="stuck"):
+    with pytest.raises(SafeStateError, match="NOT in safe state: b: stuck"):
         bench.close()
     assert {event for event in events if "closed" in event or "released" in event} == {
         f"{name} {what}" for name in "abc" for what in ("closed", "released")
     }
     assert events.index("a safe within 2") < events.index("c closed")
     bench.close()
+
+
+def test_an_interrupt_in_one_safe_state_takes_no_other_its_turn(path: Path) -> None:
+    events: list[str] = []
+    bench = faked(path, events, {"a": KeyboardInterrupt(), "b": LinkError("b: no answer")})
+    with pytest.raises(KeyboardInterrupt) as caught:
+        bench.safe_state()
+    assert events == [f"{name} safe within 2" for name in "abc"]
+    assert caught.value.__notes__ == ["NOT in safe state: a: interrupted; b: b: no answer"]
+
+
+def test_what_runs_share_is_made_safe_by_the_last_of_them_to_end(path: Path) -> None:
+    bench = faked(path, [], {})
+    with bench._reservations.reserve(["a"], ["c"]) as one, bench._reservations.reserve(["b"], ["c"]) as two:
+        assert [each.instrument for each in bench.safe_state(after=one)] == ["a"]
+        assert [each.instrument for each in bench.safe_state(after=two)] == ["b", "c"]
+
+
+def test_leaving_without_safe_state_is_told(path: Path) -> None:
+    def leave(bench: Bench, problem: Exception | None = None) -> None:
+        with bench, bench.array() as array:
+            array.driver.safe_state = failing  # type: ignore[method-assign]
+            if problem:
+                raise problem
+
+    def failing(timeout_s: float) -> None:  # noqa: ARG001
+        raise LinkError("outputs stay on")
+
+    with pytest.raises(SafeStateError, match=r"^NOT in safe state: board: outputs stay on$"):
+        leave(load_bench(path))
+    with pytest.raises(ValueError, match="mine") as caught:
+        leave(load_bench(path), ValueError("mine"))
+    assert caught.value.__notes__ == ["NOT in safe state: board: outputs stay on"]
+    with load_bench(path) as bench:  # and it was let go of
+        bench.connect("board")
 
 
 def test_safe_state_that_is_not_reached_is_reported_within_its_deadline(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from benches import labctl, result_of, served, write_bench
+from wires import Peer, RogueInstrument, scripted
 
 from labctl.cli import _run
 
@@ -238,6 +239,24 @@ def test_what_was_sent_gets_the_same_answers_from_the_same_chip_and_others_from_
     assert '"T-3"' in other.stdout
     assert '"T-4"' in other.stdout
     assert re.search(r"messages sent, \d+ answered as recorded", other.stdout)
+
+
+def test_an_instrument_that_is_gone_afterwards_is_not_left_without_a_word(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("wire.log").write_text("1.0 > b'*IDN?\\n'\n1.1 < b'Rogues,R1,7,1.0\\n'\n2.0 > b':OUTP ON\\n'\n")
+    with RogueInstrument(scripted({})) as rogue:
+        write_bench(here, name="gone.toml", library="@py", resource=rogue.resource_name, instrument="timeout = 0.3")
+        assert _run(["replay", "wire.log", "--against", "gone.toml", "--yes"]) == 3  # answers no board's questions
+        out, err = capsys.readouterr()
+        assert out == "1 messages sent, 1 answered as recorded\n"
+        assert re.search(r"NOT in safe state: board: .* does not answer as a test board does", err)
+    with RogueInstrument(Peer.hang_up) as rogue:
+        write_bench(here, name="gone.toml", library="@py", resource=rogue.resource_name, instrument="timeout = 0.3")
+        assert _run(["replay", "wire.log", "--against", "gone.toml", "--yes"]) == 3
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert re.search(r"after line 1 was sent: .*NOT in safe state: board: ", err)
 
 
 def test_said_again_to_a_serial_board_only_its_switching_on_is_another(here: Path) -> None:

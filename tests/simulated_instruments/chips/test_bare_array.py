@@ -134,6 +134,68 @@ def test_held_and_let_go_at_once_it_does_nothing(rig: Rig) -> None:
     assert rig.chip.pulse_counts.sum() == before
 
 
+@pytest.fixture
+def widths(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], float]]:
+    """The cells and the width, s, of each pulse that reaches the chip, which goes on as ever."""
+    given: list[tuple[list[int], float]] = []
+    pulse_lines = CrossbarMacro.pulse_lines
+
+    def seen(chip: CrossbarMacro, operation: int, cells: np.ndarray, volts: np.ndarray, width: float, *rest: float) -> None:
+        given.append((cells.tolist(), width))
+        pulse_lines(chip, operation, cells, volts, width, *rest)
+
+    monkeypatch.setattr(CrossbarMacro, "pulse_lines", seen)
+    return given
+
+
+@pytest.mark.parametrize("waited", [0.0, 12345.678, 3e7], ids=["at once", "after hours", "after a year"])
+@pytest.mark.parametrize("width", [50e-9, 100e-9, 300e-9, 10e-6])
+def test_what_is_held_acts_for_its_time_however_short_and_late(
+    rig: Rig, widths: list[tuple[list[int], float]], width: float, waited: float
+) -> None:
+    rig.hold(WL2=FORMING, SL3=0.0)
+    rig.clock.advance(waited)
+    rig.hold(BL2=3.0)
+    rig.clock.spend(width)
+    rig.hold(BL2=0.0)
+    assert widths == [([13], pytest.approx(width, abs=1e-12))]
+
+
+def test_a_pulse_elsewhere_does_not_cut_what_is_held_in_two(
+    rig: Rig, widths: list[tuple[list[int], float]]
+) -> None:
+    """Two rows on one source line, of which one is pulsed twice while the other is held."""
+    rig.hold(WL1=FORMING, WL2=FORMING, SL3=0.0, BL1=0.0)
+    rig.hold(BL2=3.0)
+    rig.clock.spend(100e-9)
+    rig.probes["BL1"].pulse(3.0, 200e-9)
+    rig.probes["BL1"].pulse(3.0, 50e-9)
+    rig.clock.spend(30e-9)
+    rig.hold(BL2=0.0)
+    near = [(cells, pytest.approx(width, abs=1e-12)) for cells, width in (([8], 2e-7), ([8], 5e-8), ([13], 3.8e-7))]
+    assert widths == near
+
+
+def test_a_pulse_on_what_is_held_ends_it_and_lets_it_begin_anew(
+    rig: Rig, widths: list[tuple[list[int], float]]
+) -> None:
+    rig.hold(WL2=FORMING, SL3=0.0, BL2=2.5)
+    rig.clock.spend(100e-9)
+    rig.probes["BL2"].pulse(3.0, 200e-9)
+    rig.clock.spend(30e-9)
+    rig.hold(BL2=0.0)
+    assert widths == [([13], pytest.approx(width, abs=1e-12)) for width in (1e-7, 2e-7, 3e-8)]
+
+
+def test_a_measurement_beyond_the_read_range_is_a_pulse_and_no_read(rig: Rig) -> None:
+    rig.form()
+    rig.hold(WL2=OPEN, SL3=0.0, BL2=1.0)
+    reads, pulses = rig.chip.read_counts.sum(), rig.chip.pulse_counts.sum()
+    assert rig.probes["BL2"].sense(1e-3).amps > 1e-6
+    assert rig.chip.pulse_counts.sum() == pulses + 1
+    assert rig.chip.read_counts.sum() == reads
+
+
 def test_voltages_that_read_count_as_reads_and_a_look_counts_as_nothing(rig: Rig) -> None:
     rig.form()
     rig.hold(WL2=OPEN, SL3=0.0, BL2=0.2)

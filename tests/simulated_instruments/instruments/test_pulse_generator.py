@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from labctl.simulated_instruments.chips.crossbar import CrossbarMacro
 from labctl.simulated_instruments.instruments.bare_array import build as build_card
 from labctl.simulated_instruments.instruments.clocks import VirtualClock
 from labctl.simulated_instruments.instruments.pulse_generator import PulseGenerator, PulseGeneratorOptions, build
@@ -167,6 +169,36 @@ def test_its_pulses_form_a_cell() -> None:
     card.lead("WL1").hold(Bias("voltage", 3.3, 1e-3))
     card.lead("BL1").hold(Bias("voltage", 0.2, 1e-3))
     assert card.lead("BL1").sense(20e-3).amps > 1e-6
+
+
+@pytest.mark.parametrize(("first", "second"), [(100, 400), (400, 100), (200, 200)], ids=str)
+def test_one_trigger_for_two_cells_pulses_each_once_and_for_its_own_width(
+    monkeypatch: pytest.MonkeyPatch, first: int, second: int
+) -> None:
+    """Widths in ns."""
+    card = build_card({"rows": 4, "cols": 4, "chip": "T-1"}, Site(Path()))
+    generator = build({"wired_to": {"1": "die.BL1", "2": "die.BL2"}}, Site(Path(), lambda _: card))
+    for line, volts in (("SL0", 0.0), ("WL1", 1.2), ("WL2", 1.2)):
+        card.lead(line).hold(Bias("voltage", volts, 1.0))
+    given: dict[int, list[float]] = {}
+    pulse_lines = CrossbarMacro.pulse_lines
+
+    def seen(chip: CrossbarMacro, operation: int, cells: Any, volts: Any, width: float, *rest: float) -> None:
+        for cell in cells.tolist():
+            given.setdefault(cell, []).append(width)
+        pulse_lines(chip, operation, cells, volts, width, *rest)
+
+    monkeypatch.setattr(CrossbarMacro, "pulse_lines", seen)
+    exchange = generator.wire.connect()
+    for number, width in ((1, first), (2, second)):
+        exchange.write(f":OUTP{number}:LOAD INF;:SOUR{number}:FUNC PULS;:SOUR{number}:VOLT:HIGH 3;LOW 0"
+                       f";:SOUR{number}:PULS:WIDT {width}NS;PER 10US;:SOUR{number}:BURS:STAT ON"
+                       f";:TRIG{number}:SOUR BUS;:OUTP{number} ON\n".encode())  # fmt: skip
+    given.clear()  # setting up, the outputs were at their mean
+    exchange.write(b"*TRG;:SYST:ERR?\n")
+    assert bytes(exchange.read(100)[0]) == b'0,"No error"\n'
+    expected = {4: [pytest.approx(first * 1e-9, abs=1e-12)], 8: [pytest.approx(second * 1e-9, abs=1e-12)]}
+    assert given == expected
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import serial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,7 +42,10 @@ from labctl.links.board_frames import (
     Where,
 )
 from labctl.links.frames import ANSWER, Frame, FrameDecoder, encode
+from labctl.links.serial import SerialLink
+from labctl.simulated_instruments.instruments.board import MemoryBoard
 from labctl.simulated_instruments.instruments.serial_board import build
+from labctl.simulated_instruments.servers.tcp import TcpServer
 from labctl.simulated_instruments.wire import Site
 
 ROWS, COLS = 6, 10
@@ -372,3 +379,93 @@ def test_real_time_cannot_be_advanced() -> None:
 def test_options_that_make_no_board_are_one_sentence(options: dict[str, object], sentence: str) -> None:
     with pytest.raises(ValueError, match="^" + sentence):
         Bench(greeted=False, **options)
+
+
+# -- half frames --------------------------------------------------------------------------------------------------
+
+
+HALF = b"".join(encode(Kind.PULSE, 3, 0, bytes(100_000)))[:40]
+"""Of a frame whose sender was killed."""
+
+
+@pytest.fixture(params=["socket", "pty"])
+def port(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The resource name of a board on a server of that kind."""
+    if request.param == "pty" and sys.platform == "win32":
+        pytest.skip("Windows has no pseudo-terminals")
+    board = build({"chip": "T-7", "rows": ROWS, "cols": COLS}, Site(Path()))
+    if request.param == "socket":
+        with TcpServer(board.wire) as server:
+            yield server.serial_resource_name
+    else:
+        from labctl.simulated_instruments.servers.pseudo_terminal import PtyServer  # none on Windows
+
+        with PtyServer(board.wire) as terminal:
+            yield terminal.resource_name
+    board.close()
+
+
+def opened(resource_name: str) -> Any:
+    return serial.serial_for_url(resource_name.removeprefix("ASRL").removesuffix("::INSTR"), timeout=5)
+
+
+def heard(line: Any, *statuses: int) -> None:
+    """As many frames as there are statuses, with these."""
+    decoder = FrameDecoder(1 << 24)
+    found: list[int] = []
+    while len(found) < len(statuses):
+        piece = line.read(1)
+        assert piece, f"only {found}"
+        decoder.feed(piece)
+        found += [each.status for each in decoder.frames() if isinstance(each, Frame)]
+    assert found == list(statuses)
+
+
+def test_half_a_frame_is_forgotten_after_a_silence_whatever_brings_the_bytes(port: str) -> None:
+    hello = b"".join(encode(Kind.HELLO, 7, 0, *HelloRequest(VERSION, 99).pack()))
+    with opened(port) as line:
+        line.write(HALF)
+        time.sleep(0.4)
+        line.write(hello)
+        heard(line, Status.DAMAGED, Status.OK)
+        line.write(HALF[:20])
+        time.sleep(0.4)
+        line.write(hello)
+        heard(line, Status.DAMAGED, Status.OK)
+
+
+@pytest.mark.parametrize("port", ["pty"], indirect=True)  # a socket's end is the end of its frame
+def test_whoever_comes_after_one_killed_in_mid_frame_is_served(port: str) -> None:
+    with opened(port) as line:
+        line.write(HALF)
+    time.sleep(0.4)
+    with SerialLink(port, timeout_s=2.0) as link:
+        assert link.idn.startswith("labctl,SB-512,T-7,")
+
+
+def test_a_pause_within_a_frame_shorter_than_the_silence_is_none(port: str) -> None:
+    hello = b"".join(encode(Kind.HELLO, 7, 0, *HelloRequest(VERSION, 99).pack()))
+    with opened(port) as line:
+        for at in range(0, len(hello), 10):
+            line.write(hello[at : at + 10])
+            time.sleep(0.05)
+        heard(line, Status.OK)
+
+
+def test_while_the_board_is_at_work_the_line_is_not_silent(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of a frame waits longer for its reader than a silence lasts, because of the work before it."""
+    started, carry_out = threading.Event(), MemoryBoard.begin_message
+
+    def slow(board: MemoryBoard) -> None:
+        started.set()
+        time.sleep(0.5)
+        carry_out(board)
+
+    monkeypatch.setattr(MemoryBoard, "begin_message", slow)
+    first = b"".join(encode(Kind.HELLO, 7, 0, *HelloRequest(VERSION, 99).pack()))
+    second = b"".join(encode(Kind.STATE, 8, 0))
+    with opened(port) as line:
+        line.write(first + second[:10])
+        assert started.wait(5)
+        line.write(second[10:])
+        heard(line, Status.OK, Status.OK)

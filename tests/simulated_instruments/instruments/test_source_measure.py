@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from labctl.simulated_instruments.instruments.bare_array import build as build_card
 from labctl.simulated_instruments.instruments.clocks import VirtualClock
 from labctl.simulated_instruments.instruments.resistor import Resistor, build
 from labctl.simulated_instruments.instruments.source_measure import (
@@ -183,6 +184,22 @@ def test_whether_it_is_at_its_limit_is_looked_up_on_the_lead(channel: SourceMeas
     assert not channel.at_limit()
     lead.resistance = 999.0
     assert channel.at_limit()
+
+
+def test_to_look_whether_it_is_at_its_limit_is_no_read_of_a_cell() -> None:
+    card = build_card({"rows": 4, "cols": 4, "chip": "T-1"}, Site(Path()))
+    card.lead("SL2").hold(Bias("voltage", 0.0, 1e-2))
+    card.lead("WL1").hold(Bias("voltage", 3.3, 1e-3))
+    channel = SourceMeasureChannel(RATINGS, card.lead("BL1"), "serial")
+    channel.set_level("voltage", 0.2)
+    channel.set_output(True)
+    before = card.clock.now()
+    assert not channel.at_limit()
+    assert not card.array.chip.read_counts.any()
+    assert card.clock.now() == before
+    channel.measure()
+    assert card.array.chip.read_counts.sum() == 1
+    card.close()
 
 
 # -- wiring -----------------------------------------------------------------------------------------------------------
