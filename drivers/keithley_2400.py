@@ -5,6 +5,8 @@ Commands and status words: Keithley, Series 2400 SourceMeter User's Manual, 2400
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from labctl.drivers.keithley_scpi import FASTEST, KeithleyScpi
@@ -20,7 +22,7 @@ class Keithley2400(KeithleyScpi):
     """A `SourceMeasureUnit`. Both quantities are measured: a level that is held back is not what it was set to."""
 
     models = tuple(f"MODEL {number}" for number in (2400, 2401, 2410, 2420, 2425, 2430, 2440))
-    most_volts = {"2410": 1100.0, "2401": 21.0, "2420": 63.0, "2425": 105.0, "2430": 105.0, "2440": 42.0}
+    most_volts: ClassVar = {"2410": 1100.0, "2401": 21.0, "2420": 63.0, "2425": 105.0, "2430": 105.0, "2440": 42.0}
     overhead = 0.314e-3
     to_volts = ":SOUR:FUNC VOLT;:SOUR:VOLT:MODE FIX"
     to_amps = ":SOUR:FUNC CURR;:SOUR:CURR:MODE FIX"

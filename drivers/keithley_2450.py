@@ -5,6 +5,8 @@ Commands and status words: Keithley, Model 2450 Interactive SourceMeter Instrume
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from labctl.drivers.keithley_scpi import FASTEST, KeithleyScpi
@@ -20,7 +22,7 @@ class Keithley2450(KeithleyScpi):
     """A `SourceMeasureUnit`."""
 
     models = ("MODEL 2450", "MODEL 246", "MODEL 2470")
-    most_volts = {"2460": 105.0, "2461": 105.0, "2470": 1100.0}
+    most_volts: ClassVar = {"2460": 105.0, "2461": 105.0, "2470": 1100.0}
     overhead = 0.2e-3
     to_volts = ':SOUR:FUNC VOLT;:SENS:FUNC "CURR"'
     to_amps = ':SOUR:FUNC CURR;:SENS:FUNC "VOLT"'
@@ -64,12 +66,13 @@ class Keithley2450(KeithleyScpi):
         return f":SENS:CURR:NPLC {cycles:.9g};:SENS:VOLT:NPLC {cycles:.9g}"
 
     def running(self, count: int, delay: float, cycles: float) -> str:
-        """The delay is the list's alone, not also the source's own. A list switches the output on, and leaves it off."""
+        """The delay is the list's alone, not the source's as well. A list switches the output on, and leaves it off."""
         return (
             f"{self.integration(cycles)};:SENS:CURR:AZER {'OFF' if cycles == FASTEST else 'ON'}"
             f";:SOUR:VOLT:DEL:AUTO OFF;:SOUR:VOLT:DEL 0;:SOUR:SWE:VOLT:LIST 1,{delay:.9g},1,OFF,{_BUFFER};:INIT;*WAI"
             f";:TRAC:DATA? 1,{count},{_BUFFER},SOUR,READ,SOURSTAT"
-            f";:SOUR:VOLT 0;:OUTP ON;:SOUR:VOLT:DEL:AUTO ON;:SENS:CURR:AZER ON;{self.integration(self.integration_time)}"
+            f";:SOUR:VOLT 0;:OUTP ON;:SOUR:VOLT:DEL:AUTO ON;:SENS:CURR:AZER ON"
+            f";{self.integration(self.integration_time)}"
         )
 
     def readings(self, answer: object, count: int) -> Swept:

@@ -83,11 +83,9 @@ class Keithley2600(VisaInstrument):
 
     def safe_state(self, timeout_s: float = 2.0) -> None:
         for channel in self._channels.values():
-            channel.is_on = False
+            channel.forget()
         off = " ".join(f"smu{name}.source.output=0 smu{name}.source.levelv=0" for name in self.names)
         self.link.write(off, timeout_s=timeout_s)
-        for channel in self._channels.values():
-            channel.voltage = 0.0
 
     def settings_now(self) -> Mapping[str, Any]:
         wanted = [f"smu{name}.{setting}" for name in self.names for setting in _SETTINGS]
@@ -195,9 +193,9 @@ class Channel(Sourcing):
         return self.instrument.snapshot()
 
     def safe_state(self, timeout_s: float = 2.0) -> None:
-        smu, self.is_on = self._smu, False
-        with self.sourcing("voltage", 0.0):
-            self.link.write(f"{smu}.source.output=0 {smu}.source.levelv=0", timeout_s=timeout_s)
+        smu = self._smu
+        self.forget()
+        self.link.write(f"{smu}.source.output=0 {smu}.source.levelv=0", timeout_s=timeout_s)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 

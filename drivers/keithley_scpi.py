@@ -99,7 +99,7 @@ class KeithleyScpi(Sourcing, VisaInstrument):
         self._mains = float(self.link.query(f"{message};{self.integration(self._cycles)};{limits};:SYST:LFR?"))
 
     def safe_state(self, timeout_s: float = 2.0) -> None:
-        self.is_on = False
+        self.forget()
         self.link.write(":OUTP OFF", timeout_s=timeout_s)
 
     def settings_now(self) -> Mapping[str, Any]:

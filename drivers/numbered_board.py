@@ -368,7 +368,11 @@ class NumberedBoard(WiredDriver):
         for works in parts:
             self._parted.append((first, len(works)))
             first += len(works)
-        done = iter(self._do([work for works in parts for work in works]))
+        before = self._sequence
+        try:
+            done = iter(self._do([work for works in parts for work in works]))
+        except InstrumentError as problem:
+            raise self._with_fate(problem, before, [len(works) for works in parts]) from None
         readouts = []
         for batch, works in zip(batches, parts, strict=True):
             found = [next(done) for _ in works]
@@ -376,6 +380,21 @@ class NumberedBoard(WiredDriver):
             codes = _joined([each.answer for each in found], PulseWork.dtype).reshape(1, -1)
             readouts.append(Readout(batch.cells, codes, self.adc, found[-1].ended - len(batch.cells) * turn, turn))
         return tuple(readouts) if verify else ()
+
+    def _with_fate(self, problem: InstrumentError, before: int, parts: Sequence[int]) -> InstrumentError:
+        """`problem`, and what became of the batches that went in so many `parts` after number `before`."""
+        ends = [sum(parts[: count + 1]) for count in range(len(parts))]
+        applied = self._sequence - before if self._is_settled else -1
+        given = sum(end <= applied for end in ends) if applied in (0, *ends) else None
+        if given is None:
+            fate = "whether the pulses were given is not known"
+        elif given == len(parts):
+            fate = "the pulses were given all the same"
+        elif given == 0:
+            fate = "no pulse was given"
+        else:
+            fate = f"of {len(parts)} batches of pulses {given} {'were' if given > 1 else 'was'} given"
+        return InstrumentError(f"{problem}; {fate}", command=problem.command, errors=problem.errors, given=given)
 
     def _pulse_works(self, batch: PulseBatch, verify: bool) -> list[PulseWork]:
         """The batch in as many parts as the board's messages make necessary."""

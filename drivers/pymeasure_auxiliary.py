@@ -22,15 +22,22 @@ import msgspec
 
 from labctl.bench.settings import VisaSettings
 from labctl.errors import BenchError, LinkClosedError, LinkError, LinkTimeoutError
+from labctl.units import is_unit
 
 Value = str | float | int | bool | None
 
+_OWN_OPTIONS = {"adapter": "resource_name", "resource_name": "resource_name", "visa_library": "visa_library"} | {
+    "timeout": "timeout"
+}
+"""What the constructor is given anyway -> the key of the table that says it."""
 _PROPERTY = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)*")
 
 
 class PyMeasureSettings(VisaSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """class_name (`class`): the instrument's class, from its module on. options: for its constructor, as
     `read_termination`.
+
+    Nothing need be recorded, set or made safe: then the instrument only stands in the snapshots of the runs.
 
     record: property to unit. set, safe: property to value, written on connecting and for safe state, in this order. A
     property of a channel or another part is written with dots; a method is called (`shutdown = true`).
@@ -53,8 +60,13 @@ class PyMeasureSettings(VisaSettings, frozen=True, kw_only=True, forbid_unknown_
         for name in (*self.record, *self.set, *self.safe):
             if not _PROPERTY.fullmatch(name):
                 raise ValueError(f"{name!r} is no name of a property, like 'temperature' or 'input_A.kelvin'")
+        for option in self.options:
+            if option in _OWN_OPTIONS:
+                raise ValueError(f"options: {option!r} is what {_OWN_OPTIONS[option]} says: leave it out here")
         columns: dict[str, str] = {}
-        for name in self.record:
+        for name, unit in self.record.items():
+            if not is_unit(unit):
+                raise ValueError(f"record: {unit!r} is no unit for {name!r}: write its symbol, like 'V', 'K' or 'mbar'")
             other = columns.setdefault(_column(name), name)
             if other != name:
                 raise ValueError(f"record: {other!r} and {name!r} would both be recorded as {_column(name)!r}")
@@ -77,7 +89,7 @@ class PyMeasureAuxiliary:
         return {_column(name): unit for name, unit in settings.record.items()}
 
     def connect(self) -> None:
-        """Open it, write what `set` says, and see that everything in `record` can be read."""
+        """Open it, write what `set` says, and see that there is what `safe` sets and that `record` can be read."""
         if self._instrument is not None:
             return
         kind, settings = self._load(), self.settings
@@ -89,6 +101,8 @@ class PyMeasureAuxiliary:
                 **settings.options,
             )
         try:
+            for name, value in settings.safe.items():
+                self._see(name, value)
             self._write(settings.set)
             self.read()
         except BaseException:
@@ -139,13 +153,16 @@ class PyMeasureAuxiliary:
         """The instrument's class. Raises BenchError."""
         module, _, name = self.settings.class_name.rpartition(".")
         try:
-            importlib.import_module("pymeasure.instruments")
+            base = importlib.import_module("pymeasure.instruments").Instrument
         except ImportError:
             raise BenchError("PyMeasure is not installed: pip install 'labctl[peers]'") from None
         try:
-            return getattr(importlib.import_module(module), name)
+            kind = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as problem:
             raise BenchError(f"{self.settings.class_name} cannot be loaded: {problem}") from None
+        if not (isinstance(kind, type) and issubclass(kind, base)):
+            raise BenchError(f"{self.settings.class_name} is no class of a PyMeasure instrument")
+        return kind
 
     def _number(self, name: str) -> float:
         with self._said(f"{name} could not be read"):
@@ -159,18 +176,26 @@ class PyMeasureAuxiliary:
     def _write(self, values: Mapping[str, Value]) -> None:
         """Set properties; a method is called, with the value unless that is `true`."""
         for name, value in values.items():
+            part, last = self._see(name, value)
             with self._said(f"{name} could not be set to {value!r}"):
-                *path, last = name.split(".")
-                part = self._part(path)
-                if not hasattr(type(part), last):  # a new attribute would be set, and nothing sent
-                    raise AttributeError(f"{type(part).__name__} has no {last!r}")
-                target = getattr(type(part), last)
-                if not callable(target):
+                if not callable(getattr(type(part), last)):
                     setattr(part, last, value)
                 elif value is True:
                     getattr(part, last)()
                 else:
                     getattr(part, last)(value)
+
+    def _see(self, name: str, value: Value) -> tuple[Any, str]:
+        """The part that has the property or method `name`, and what it is called there. Raises LinkError.
+
+        To set what is not there would make a new attribute, and send nothing.
+        """
+        with self._said(f"{name} could not be set to {value!r}"):
+            *path, last = name.split(".")
+            part = self._part(path)
+            if not hasattr(type(part), last):
+                raise AttributeError(f"{type(part).__name__} has no {last!r}")
+        return part, last
 
     def _confirm(self, name: str, value: Value) -> None:
         """Read `name` back: a message that was only sent may not have arrived. Raises LinkError."""

@@ -6,8 +6,8 @@ switched while everything is at 0 V, word lines too: what a line holds when it i
 cells' transistors shut. What is closed, on and at which level is asked of the parts, which a script may use as well.
 
 There is no number by which the bench could say afterwards which pulse it gave. So where the wire fails between a pulse
-and its answer, or the instrument refuses what triggers, that is the end of it: a pulse is never sent again, and the error
-says up to where all is certain.
+and its answer, or what triggers is refused, that is the end of it: a pulse is never sent again, and the error says what
+is certain.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from labctl.drivers.numbered_board import (
     check_keys,
     mask_of,
 )
+from labctl.drivers.power_watch import PowerWatch
 from labctl.errors import InstrumentError, LinkError
 from labctl.links.resources import ResourceManagers
 from labctl.links.visa import VisaLink
@@ -38,7 +39,6 @@ _SETTINGS = (
     ":FORMat:BORDer",
     ":SYSTem:TIME:VIRTual",
 )
-_POWER_ON = 0x80  # of the standard event status: switched on since it was last asked
 
 _Parts = list[str | NDArray[Any]]
 
@@ -71,18 +71,17 @@ class TestBoard(NumberedBoard):
             visa_library=settings.visa_library,
             timeout_s=settings.timeout,
             managers=managers,
-            after_fault=self._check_still_on,
+            after_fault=lambda within_s: self._power.check(self.link, within_s),
         )
         self._at_base = True  # no read at another voltage is under way or of unknown fate
-        self._watching = False  # the board's own notice of having been switched on is cleared
-        self._was_off = False
+        self._power = PowerWatch("the board")
 
     # -- life ---------------------------------------------------------------------------------------------------
 
     def _set_up(self) -> None:
-        self._watching = self._was_off = False
+        self._power.begin()
         self._asked(self._reset)
-        self._watching = True
+        self._power.set_up()
         self._asked(self._learn)
 
     def _reset(self) -> None:
@@ -130,15 +129,6 @@ class TestBoard(NumberedBoard):
 
     def _make_safe(self, timeout_s: float) -> None:
         self.link.write(":OUTPut:SAFE", timeout_s=timeout_s)
-
-    def _check_still_on(self, within_s: float) -> None:
-        """After a fault. Raises LinkError where the board was off meanwhile, and with it the settings we gave it."""
-        if self._watching and not self._was_off:
-            self._was_off = bool(int(self.link.query("*ESR?", timeout_s=within_s)) & _POWER_ON)
-        if self._was_off:
-            raise LinkError(
-                f"{self.settings.resource_name}: the board has been restarted, its settings are lost: connect anew"
-            )
 
     # -- work ---------------------------------------------------------------------------------------------------
 

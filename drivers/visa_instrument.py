@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from labctl.bench.settings import VisaSettings
+from labctl.drivers.power_watch import PowerWatch
 from labctl.drivers.wired import WiredDriver
-from labctl.errors import InstrumentError, LinkError
+from labctl.errors import InstrumentError
 from labctl.links.dialects import Dialect, Scpi
 from labctl.links.resources import ResourceManagers
 from labctl.links.visa import VisaLink
-
-_POWER_ON = 0x80  # of the standard event status: switched on since it was last asked
 
 
 class VisaInstrument(WiredDriver):
@@ -21,7 +20,7 @@ class VisaInstrument(WiredDriver):
     Settings: ClassVar[type[VisaSettings]] = VisaSettings
     dialect: ClassVar[Dialect] = Scpi()
     models: ClassVar[tuple[str, ...]] = ()
-    """Words of which one is in the model, the second field of the identity, of every instrument this driver is for."""
+    """Beginnings, in capitals, of the models of the instruments that this driver is for."""
 
     def __init__(self, settings: Any, managers: ResourceManagers | None = None) -> None:
         super().__init__(settings)
@@ -31,10 +30,9 @@ class VisaInstrument(WiredDriver):
             timeout_s=settings.timeout,
             dialect=self.dialect,
             managers=managers,
-            after_fault=self._check_still_on,
+            after_fault=lambda within_s: self._power.check(self.link, within_s),
         )
-        self._watching = False  # the instrument's own notice of having been switched on is cleared
-        self._was_off = False
+        self._power = PowerWatch("it")
 
     # -- what a driver adds ---------------------------------------------------------------------------------------
 
@@ -49,14 +47,14 @@ class VisaInstrument(WiredDriver):
     # -- life -----------------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self._watching = self._was_off = False
-        if self.models and not any(model in self.model for model in self.models):
+        self._power.begin()
+        if self.models and not self.model.startswith(self.models):
             raise InstrumentError(
                 f"{self.settings.resource_name}: {self.link.idn!r} answers, where the driver "
                 f"{self.settings.driver!r} is for {' or '.join(self.models)}"
             )
         self.set_up()
-        self._watching = True
+        self._power.set_up()
 
     @property
     def model(self) -> str:
@@ -74,13 +72,3 @@ class VisaInstrument(WiredDriver):
                 f"{self.settings.resource_name}: {len(found)} answers to {len(settings)} settings asked for"
             )
         return {header.lstrip(":"): str(answer) for header, answer in zip(settings, found, strict=True)}
-
-    def _check_still_on(self, within_s: float) -> None:
-        """After a fault. Raises LinkError where it was off meanwhile, and with that lost the settings we gave it."""
-        if self._watching and not self._was_off:
-            events = self.link.query("*ESR?", timeout_s=within_s)
-            self._was_off = bool(int(float(events)) & _POWER_ON)
-        if self._was_off:
-            raise LinkError(
-                f"{self.settings.resource_name}: it has been restarted, its settings are lost: connect anew"
-            )

@@ -75,14 +75,19 @@ class InstrumentError(LabctlError):
     Attributes:
         command: what was sent, shortened.
         errors: the drained error queue, oldest first, as (number, message); bounded.
+        given: of the batches of pulses that were asked for, how many of the first ones were given, and no other; None
+            where that is not known, or it was about none.
     """
 
     exit_code = 3
 
-    def __init__(self, message: str, *, command: str = "", errors: Sequence[tuple[int, str]] = ()) -> None:
+    def __init__(
+        self, message: str, *, command: str = "", errors: Sequence[tuple[int, str]] = (), given: int | None = None
+    ) -> None:
         super().__init__(message)
         self.command = command
         self.errors = tuple(errors)
+        self.given = given
 
 
 class SafeStateError(LabctlError):

@@ -51,7 +51,7 @@ from labctl.errors import (
 )
 from labctl.plugins import load_protocol
 from labctl.provenance import describe_settings, source_state
-from labctl.recording.layout import Outcome
+from labctl.recording.layout import Outcome, State
 from labctl.recording.names import new_run_path
 from labctl.recording.writer import RunWriter
 from labctl.steps import Cost, Procedure, Step, StopRequested
@@ -59,11 +59,16 @@ from labctl.units import convert
 
 Progress = Callable[[Step], None]
 _PACKAGES = ("numpy", "h5py", "pyvisa", "pyvisa-py", "msgspec")
+_FIRST_PAUSE_S = 10.0
+_LONGEST_PAUSE_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended. `summary` is the protocol's own; `safe_state` one report an instrument."""
+    """How a run ended. `summary` is the protocol's own; `safe_state` one report an instrument.
+
+    bench_s: s that it took on the array's own clock. missed: auxiliary to when it gave no reading.
+    """
 
     path: Path
     protocol: str
@@ -71,6 +76,8 @@ class RunResult:
     summary: Mapping[str, Any]
     elapsed_s: float
     safe_state: list[SafeStateReport]
+    bench_s: float
+    missed: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +178,7 @@ class _Run:
         self.path: Path | None = None
         self.writer: RunWriter | None = None
         self.sampler = AuxiliarySampler(array)
+        self.bench_s = 0.0
         self.stop = _StopSwitch()
 
     def go(self) -> RunResult:
@@ -197,7 +205,8 @@ class _Run:
             raise self._explained(failure, reports)
         assert self.path is not None
         elapsed = time.perf_counter() - self.started
-        return RunResult(self.path, self.prepared.procedure.name, outcome.value, summary, elapsed, reports)
+        procedure, missed = self.prepared.procedure, self.sampler.missed
+        return RunResult(self.path, procedure.name, outcome.value, summary, elapsed, reports, self.bench_s, missed)
 
     def _drive(self, writer: RunWriter) -> dict[str, Any]:
         """Step the protocol to its end, or to where it stops when asked."""
@@ -221,6 +230,7 @@ class _Run:
             return {}
         finally:
             steps.close()
+            self.bench_s = recorded.time - recorded.began
 
     def _open(self) -> RunWriter:
         """Snapshot first: a run without one does not start."""
@@ -261,6 +271,7 @@ class _Run:
             "array": self.array.name,
             "seed": self.seed,
             "command": self.command,
+            **({"replay_of": self.array.replayed} if self.array.replayed else {}),
             "host": platform.node(),
             "wall_time_start": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "bench": file.resolved(),
@@ -313,8 +324,8 @@ class RecordedArray:
         self.adc: Scale = array.adc
         self.clock: Clock = array.clock
         self.limits: PulseLimits = guard.limits
-        self.time = array.clock.now()
-        """When the last exchange ended, s since 1970 on the array's clock."""
+        self.began = self.time = array.clock.now()
+        """When the last exchange ended (before one, when it began), s since 1970 on the array's clock."""
 
     @property
     def sequence(self) -> int:
@@ -356,6 +367,11 @@ class RecordedArray:
         self._writer.intend(batches, time=self.time, sequences=range(first, first + len(batches)))
         try:
             yield
+        except InstrumentError as problem:
+            given = problem.given
+            known = [] if given is None else [State.DONE] * given + [State.NOT_APPLIED] * (len(batches) - given)
+            self._writer.fail(known)
+            raise
         except BaseException:
             self._writer.fail()
             raise
@@ -368,22 +384,27 @@ class AuxiliarySampler:
     """Reads what stands around the array into the run file, between steps and not too often.
 
     One that does not answer when a run begins keeps it from beginning. Later it costs the run only that
-    reading: NaN in the file, and the first reason an instrument gave in `problems`.
+    reading: NaN in the file, and the first reason an instrument gave in `problems`. It is asked again after pauses
+    that double, since every answer that does not come costs the run a time-out.
     """
 
     def __init__(self, array: BenchArray) -> None:
         self.problems: dict[str, str] = {}
-        self._auxiliaries = array.auxiliaries
+        self._silences: dict[str, _Silence] = {}
+        self._auxiliaries = array.auxiliaries if array.quantities else {}
         self._interval = array.auxiliary_interval
         self._writer: RunWriter | None = None
+        self._has_begun = False
         self._due = 0.0
 
     def begin(self, writer: RunWriter) -> None:
         """The first sample, to `writer` as all that follow. Raises RunError where one does not answer."""
         self._writer = writer
         self.sample()
+        self._has_begun = True
         if self.problems:
-            raise RunError(f"a run does not begin without its auxiliaries: {next(iter(self.problems.values()))}")
+            name, problem = next(iter(self.problems.items()))
+            raise RunError(f"a run does not begin without its auxiliaries: {name}: {problem}")
 
     def sample_when_due(self) -> None:
         if self._auxiliaries and time.monotonic() >= self._due:
@@ -394,12 +415,60 @@ class AuxiliarySampler:
             return
         values: dict[str, float] = {}
         for name, auxiliary in self._auxiliaries.items():
+            silence = self._silences.get(name)
+            if silence is not None and not silence.is_over and time.monotonic() < silence.due:
+                continue
             try:
                 values |= {f"{name}_{quantity}": value for quantity, value in auxiliary.read().items()}
             except (LinkError, InstrumentError) as problem:
-                self.problems.setdefault(name, str(problem))
+                self._note(name, str(problem))
+            else:
+                if silence is not None and not silence.is_over:
+                    silence.until = time.time()
         self._writer.sample(values, time=time.time())
         self._due = time.monotonic() + self._interval
+
+    @property
+    def missed(self) -> dict[str, str]:
+        """Auxiliary to when it gave no reading, of those that failed to."""
+        return {name: str(silence) for name, silence in self._silences.items()}
+
+    def _note(self, name: str, problem: str) -> None:
+        """A reading that did not come; the user is told of the first of each instrument."""
+        if name not in self.problems:
+            self.problems[name] = problem
+            if self._has_begun:
+                _tell(f"labctl: {name}: {problem}; the run goes on without its readings until it answers again")
+        silence = self._silences.get(name)
+        if silence is None or silence.is_over:
+            silence = self._silences[name] = _Silence(time.time() if silence is None else silence.since)
+        silence.pause = min(max(2 * silence.pause, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+        silence.due = time.monotonic() + max(silence.pause, self._interval)
+
+
+@dataclass(slots=True)
+class _Silence:
+    """An auxiliary that does not answer, since when (s since 1970); not to be asked before `due` (monotonic s).
+
+    until: s since 1970 when it answered again; None as long as it has not.
+    """
+
+    since: float
+    pause: float = 0.0
+    due: float = 0.0
+    until: float | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.until is not None
+
+    def __str__(self) -> str:
+        until = "" if self.until is None else f" until {_time_of_day(self.until)}"
+        return f"no reading since {_time_of_day(self.since)}{until}"
+
+
+def _time_of_day(seconds: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
 
 
 class _StopSwitch:

@@ -166,7 +166,7 @@ def place(
         if top < 0 or left < 0 or top + rows > geometry.rows or left + cols > geometry.cols:
             raise TargetError(
                 f"{rows} x {cols} cells from row {top}, column {left} do not fit an array of "
-                f"{geometry.rows} x {geometry.cols}"
+                f"{geometry.rows} x {geometry.cols}: {_what_fits(rows, cols, geometry)}"
             )
         low, high = np.asarray(within, np.float32)
         outside = (target.conductance < low) | (target.conductance > high)
@@ -174,6 +174,15 @@ def place(
         _refuse(outside, target.conductance, f": the array takes {limits}", "S")
     cells = np.arange(top, top + rows)[:, np.newaxis] * geometry.cols + np.arange(left, left + cols)
     return Placement(cells.ravel().astype(np.uint32), target.conductance.ravel())
+
+
+def _what_fits(rows: int, cols: int, geometry: Geometry) -> str:
+    """What to change in a target of that shape, or in where it is put."""
+    down, right = geometry.rows - rows, geometry.cols - cols
+    if down < 0 or right < 0:
+        turned = ", as this one transposed" if rows <= geometry.cols and cols <= geometry.rows else ""
+        return f"give a target of at most {geometry.rows} x {geometry.cols}{turned}"
+    return f"its first cell can be `at` 0,0 to {down},{right}"
 
 
 def default_target(mapping: WeightMapping = DEFAULT_MAPPING) -> Target:

@@ -29,6 +29,14 @@ _MULTIPLES = {"s": {"min": 60.0, "h": 3600.0, "d": 86400.0}}
 _QUANTITY = re.compile(r"([+-]?(?:\d+(?:_\d+)*\.?\d*|\.\d+))(?:[eE]([+-]?\d{1,4}))?\s*([^\d\s].*)?", re.ASCII)
 
 
+_SI = {"m", "g", "s", "A", "K", "mol", "cd", "rad", "sr", "Hz", "N", "Pa", "J", "W", "C", "V", "F", "Ohm", "S"} | (
+    {"Wb", "T", "H", "lm", "lx", "Bq", "Gy", "Sv", "kat", "L", "l", "bar", "eV"}
+)
+"""Symbols that take a prefix."""
+_OTHERS = {"1", "%", "ppm", "degC", "°C", "deg", "min", "h", "d", "dB", "dBm", "Torr"}
+_FACTOR = re.compile(r"(.*?)(?:\^?-?[1-9]|[²³])?", re.DOTALL)
+
+
 class Quantity(float):
     """A float in SI units that knows which unit that is."""
 
@@ -97,6 +105,21 @@ def _power(text: str, suffix: str, unit: str) -> int:
     if suffix in _PREFIXES:
         raise ValueError(f"{text!r} has no unit: write it like {_example(unit)!r}")
     raise ValueError(f"{text!r} is not in {unit}: write it like {_example(unit)!r}")
+
+
+def is_unit(text: str) -> bool:
+    """Whether `text` is made of symbols of the SI, or of what laboratories use beside it: `K`, `mbar`, `m/s`, `V s`,
+    `W m-2`, `%`, and `1` or nothing for a plain number."""
+    return all(_is_symbol(factor) for factor in re.split(r"[ */·]", text)) or text in ("", *_SPELLINGS["Vs"])
+
+
+def _is_symbol(text: str) -> bool:
+    found = _FACTOR.fullmatch(text)
+    stem = found[1] if found else text
+    symbols = _SI | set(_SPELLINGS["Ohm"])
+    return not _OTHERS.isdisjoint({text, stem}) or any(
+        stem.endswith(symbol) and stem.removesuffix(symbol) in _PREFIXES for symbol in symbols
+    )
 
 
 def format_quantity(value: float, unit: str, digits: int = 4) -> str:

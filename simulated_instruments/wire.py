@@ -15,6 +15,9 @@ from labctl.links.blocks import Buffer
 
 from .scpi.formatting import Segment
 
+FRAME_SILENCE = 0.25
+"""s without a byte, after which a frame that is half there is given up (`docs/board-frames.md`)."""
+
 
 class HungUp(Exception):
     """Raised by any call of a conversation: the instrument's side of the connection is gone, at this very byte."""
@@ -48,6 +51,24 @@ class Conversation(Protocol):
 
     @property
     def backlog(self) -> int: ...
+
+
+class WrappedConversation:
+    """What a conversation that changes how bytes travel passes on of the one it is around, `inner`, as it is."""
+
+    def __init__(self, inner: Conversation) -> None:
+        self._inner = inner
+
+    def status_byte(self) -> int:
+        return self._inner.status_byte()
+
+    @property
+    def requests_service(self) -> bool:
+        return self._inner.requests_service
+
+    @property
+    def service_requests(self) -> int:
+        return self._inner.service_requests
 
 
 @runtime_checkable

@@ -2,11 +2,12 @@
  *
  *     demo_board                on standard input and output, whatever these are (a pipe, a socket, a terminal)
  *     demo_board /dev/ttyS1     on a serial port, as it is configured
+ *     demo_board --pty          on a pseudo-terminal, whose name it prints: no cable is needed
  *
  * Its array of 32 x 32 cells is a toy without noise: FORM gives a cell 5 uS, SET adds 2 uS for each volt, RESET takes
  * as much away. Frames carry 1 KiB at most, as on a small microcontroller. Its clock is virtual.
  */
-#define _POSIX_C_SOURCE 200809L
+#define _XOPEN_SOURCE 700
 
 #include "labframe.h"
 
@@ -14,7 +15,9 @@
 #include <math.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -449,6 +452,39 @@ static void send_bytes(void *state, const uint8_t *bytes, size_t size)
     }
 }
 
+static const char USAGE[] =
+    "usage: demo_board                 a toy test board on standard input and output\n"
+    "       demo_board /dev/ttyS1      on a serial port, as it is configured\n"
+    "       demo_board --pty           on a pseudo-terminal, whose name it prints\n";
+
+/* A pseudo-terminal that carries every byte as it is, its name on standard output; -1 where there is none. The other
+ * end is kept open too, so that nothing ends when a program leaves. */
+static int open_terminal(void)
+{
+    int ours = posix_openpt(O_RDWR | O_NOCTTY), theirs;
+    struct termios line;
+
+    if (ours < 0 || grantpt(ours) || unlockpt(ours) || (theirs = open(ptsname(ours), O_RDWR | O_NOCTTY)) < 0)
+        return -1;
+    if (tcgetattr(theirs, &line))
+        return -1;
+    line.c_iflag = 0;
+    line.c_oflag = 0;
+    line.c_lflag = 0;
+    line.c_cflag = CS8 | CREAD | CLOCAL;
+    if (tcsetattr(theirs, TCSANOW, &line))
+        return -1;
+    puts(ptsname(ours));
+    fflush(stdout);
+    return ours;
+}
+
+/* The line that was asked for; -1 where it cannot be had. */
+static int open_line(const char *name)
+{
+    return strcmp(name, "--pty") == 0 ? open_terminal() : open(name, O_RDWR | O_NOCTTY);
+}
+
 int main(int argc, char **argv)
 {
     static demo_board state;
@@ -459,7 +495,15 @@ int main(int argc, char **argv)
     struct timespec now;
 
     state.out = STDOUT_FILENO;
-    if (argc > 1 && (line.fd = state.out = open(argv[1], O_RDWR | O_NOCTTY)) < 0) {
+    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        fputs(USAGE, stdout);
+        return 0;
+    }
+    if (argc > 2 || (argc == 2 && argv[1][0] == '-' && strcmp(argv[1], "--pty") != 0)) {
+        fputs(USAGE, stderr);
+        return 2;
+    }
+    if (argc == 2 && (line.fd = state.out = open_line(argv[1])) < 0) {
         perror(argv[1]);
         return 1;
     }

@@ -12,7 +12,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,22 +34,26 @@ from labctl.array import (
     Readout,
     Scale,
 )
-from labctl.auxiliary import Auxiliary
+from labctl.auxiliary import Auxiliary, is_auxiliary
 from labctl.bench.leases import Lease
 from labctl.bench.limits import CellCounts, LimitGuard
 from labctl.bench.reservations import Reservation, Reservations
 from labctl.bench.settings import ArraySettings, BenchFile, CompositeSettings, InstrumentSettings, read_bench
-from labctl.errors import BenchError, LinkClosedError, SafeStateError
+from labctl.errors import BenchError, LabctlError, LinkClosedError, ReplayError, SafeStateError
 from labctl.links.resources import ResourceManagers
 
 
 @dataclass(frozen=True, slots=True)
 class SafeStateReport:
-    """Whether one instrument reached safe state; `problem` is empty when it did."""
+    """Whether one instrument reached safe state; `problem` is empty when it did.
+
+    has_parted: what was sent was not what a recording in its place had, of which there are no outputs to be on.
+    """
 
     instrument: str
     problem: str
     seconds: float
+    has_parted: bool = False
 
 
 class Bench:
@@ -93,6 +97,7 @@ class Bench:
                 raise BenchError(
                     f"{self.file.path.name}: $.instruments: no instrument called {name!r}; there are: {known}"
                 )
+            self.check_replay(name)
             self._connected[name] = self._open(name)
         self._users[name] += 1
         return self._connected[name][0]
@@ -105,6 +110,15 @@ class Bench:
         connected = [name for name in names if name in self._connected]
         self._users.subtract(connected)
         self._put_down([name for name in connected if self._users[name] <= 0])
+
+    def check_replay(self, *names: str) -> None:
+        """Where one instrument of the bench is replayed, no other is opened. Raises BenchError, with nothing opened."""
+        recordings = self.file.recordings
+        needed = dict.fromkeys(each for name in names for each in (name, *self.parts(name)))
+        missing = [each for each in needed if each not in recordings and not self.parts(each)]
+        if recordings and missing:
+            them = "theirs" if len(missing) > 1 else "its log"
+            raise BenchError(f"{self.file.path.name}: instruments without a log: {', '.join(missing)}; name {them} too")
 
     def cell_counts(self, name: str, cells: int) -> CellCounts:
         """What the cells on instrument `name` have had since it was connected, through whichever array."""
@@ -122,9 +136,12 @@ class Bench:
     def reserved(self, name: str, auxiliaries: Collection[str] = ()) -> contextlib.AbstractContextManager[Reservation]:
         """Instrument `name` and what it is made of for one run, which also reads `auxiliaries`, as others may.
 
-        Raises RunError while another run has one of the former.
+        So may others its parts that are only asked. Raises RunError while another run has one that not both only read.
         """
-        return self._reservations.reserve([name, *self.parts(name)], auxiliaries)
+        settings = self.file.instruments[name]
+        asked = settings.shared_parts if isinstance(settings, CompositeSettings) else []
+        own = [name, *(part for part in self.parts(name) if part not in asked)]
+        return self._reservations.reserve(own, [*auxiliaries, *asked])
 
     def _open(self, name: str) -> tuple[Any, Lease | None]:
         settings = self.file.instruments[name]
@@ -139,7 +156,8 @@ class Bench:
                 self._made_of[name] = self.parts(name)
             else:
                 driver = self.file.drivers[name](settings, self._managers)
-            driver.connect()
+            with _named(name) if is_auxiliary(self.file.drivers[name]) else contextlib.nullcontext():
+                driver.connect()
             undoing.pop_all()
         return driver, lease
 
@@ -179,9 +197,7 @@ class Bench:
 
     def parts(self, name: str) -> list[str]:
         """The instruments that `name` is made of, one of them again for each channel of it."""
-        settings = self.file.instruments[name]
-        parts = settings.parts.values() if isinstance(settings, CompositeSettings) else ()
-        return [part.partition(".")[0] for part in parts]
+        return self.file.made_of.get(name, [])
 
     def note_run(self, reservation: Reservation, path: Path | None) -> None:
         """Tell whoever else wants one of its instruments which run has them; None: none any more.
@@ -231,10 +247,19 @@ class Bench:
         reports: list[SafeStateReport] = []
         with ExitStack() as closing:
             closing.callback(_tell, reports)
+            closing.callback(self._leave_recordings, list(self._connected))
             for name in names:
                 closing.callback(self._let_go, name)
             parts = Counter(part for name in names for part in self._made_of.get(name, ()))
             reports += self._make_safe([*names, *(part for part, uses in parts.items() if self._users[part] <= uses)])
+
+    def _leave_recordings(self, before: Collection[str]) -> None:
+        """Of those that were connected and are no more. Raises ReplayError where one was parted from."""
+        for name, settings in self.file.wired.items():
+            if name in before and name not in self._connected:
+                recording = self._managers.recording(settings.library)
+                if recording is not None:
+                    recording.leave()
 
     def _make_safe(self, names: Collection[str]) -> list[SafeStateReport]:
         """One after the other, whatever befalls the others; a Ctrl-C cuts one of them short and is raised at the end.
@@ -247,14 +272,14 @@ class Bench:
         reports = []
         for name in dict.fromkeys([*(self.file.settings.safe_state_order or ()), *rest]):
             if name in names:
-                started, problem = time.monotonic(), ""
+                started, problem, has_parted = time.monotonic(), "", False
                 try:
                     self._connected[name][0].safe_state(self.file.settings.safe_state_timeout)
                 except Exception as error:  # noqa: BLE001 -- whatever one driver raises, the others have their turn
-                    problem = str(error) or type(error).__name__
+                    problem, has_parted = str(error) or type(error).__name__, isinstance(error, ReplayError)
                 except BaseException as error:  # noqa: BLE001 -- and whoever wants to end the program
                     problem, interrupt = "interrupted", error
-                reports.append(SafeStateReport(name, problem, time.monotonic() - started))
+                reports.append(SafeStateReport(name, problem, time.monotonic() - started, has_parted))
         if interrupt is not None:
             interrupt.add_note(not_safe(reports))
             raise interrupt
@@ -271,10 +296,22 @@ def close_after(error: BaseException | None, close: Callable[[], None]) -> None:
     """`close`, at the end of a `with`; where `error` is under way, what was not reached becomes a note of it."""
     try:
         close()
-    except SafeStateError as unsafe:
+    except (SafeStateError, ReplayError) as unsafe:
         if error is None:
             raise
-        error.add_note(str(unsafe))
+        if error is not unsafe:
+            error.add_note(str(unsafe))
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Begin the sentence of any fault raised inside with `name`: whoever runs an array may not think of what stands
+    around it."""
+    try:
+        yield
+    except LabctlError as problem:
+        problem.args = (f"{name}: {problem}", *problem.args[1:])
+        raise
 
 
 def _undoing(close: Callable[[str], None], name: str) -> Callable[..., None]:
@@ -284,7 +321,7 @@ def _undoing(close: Callable[[str], None], name: str) -> Callable[..., None]:
 
 def _tell(reports: Collection[SafeStateReport]) -> None:
     """Raises SafeStateError."""
-    if unsafe := not_safe(reports):
+    if unsafe := not_safe([each for each in reports if not each.has_parted]):
         raise SafeStateError(unsafe)
 
 
@@ -314,6 +351,7 @@ class BenchArray:
         """Lease and connect the instrument, and learn its limits. Raises LinkError, LeaseError, InstrumentError."""
         if self._driver is not None:
             return
+        self.bench.check_replay(self._settings.instrument, *self.bench.file.auxiliaries(self._settings))
         with ExitStack() as undoing:
             for name in self.bench.file.auxiliaries(self._settings):
                 self._auxiliaries[name] = self.bench.connect(name)
@@ -434,6 +472,13 @@ class BenchArray:
     def auxiliary_interval(self) -> float:
         """s between readings of the auxiliaries, at least."""
         return self._settings.auxiliary_interval
+
+    @property
+    def replayed(self) -> str:
+        """The names of the logs that answer in place of its instruments; empty where these are there themselves."""
+        used = [self._settings.instrument, *self.bench.file.auxiliaries(self._settings)]
+        names = dict.fromkeys(each for name in used for each in (name, *self.bench.parts(name)))
+        return ", ".join(spec.log.name for name, spec in self.bench.file.recordings.items() if name in names)
 
     def reserved(self) -> contextlib.AbstractContextManager[Reservation]:
         """The array for one run: `with array.reserved(): ...`. Raises RunError while another has its instrument."""

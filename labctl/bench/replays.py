@@ -7,7 +7,7 @@ the instrument whose `wire_log` it is, else to the one at the address it was rec
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,19 +20,44 @@ if TYPE_CHECKING:
 
 VARIABLE = "LABCTL_REPLAY"
 
+MadeOf = Mapping[str, Sequence[str]]
 
-def assigned(text: str, instruments: Mapping[str, WiredSettings]) -> dict[str, ReplaySpec]:
-    """Name to recording, of the logs in `text`. Raises BenchError, NoWireLogError."""
+
+def assigned(text: str, instruments: Mapping[str, WiredSettings], made_of: MadeOf) -> dict[str, ReplaySpec]:
+    """Name to recording, of the logs in `text`. made_of: of the instruments without a wire, those they are made of.
+
+    Raises BenchError, NoWireLogError.
+    """
     found: dict[str, ReplaySpec] = {}
     for entry in filter(None, text.split(os.pathsep)):
-        name, equals, log = entry.partition("=")
-        is_named = bool(equals) and name in instruments
-        spec = ReplaySpec.parse(f"{Path(log if is_named else entry).absolute()}{LIBRARY}")
-        answered = name if is_named else owner(spec.log, instruments, VARIABLE)
+        name, log = _named(entry)
+        if name:
+            check_name(name, instruments, made_of)
+        spec = ReplaySpec.parse(f"{Path(log).absolute()}{LIBRARY}")
+        answered = name or owner(spec.log, instruments, VARIABLE)
         if answered in found:
             raise BenchError(f"{VARIABLE}: both {found[answered].log} and {spec.log} would answer for {answered}")
         found[answered] = spec
     return found
+
+
+def _named(entry: str) -> tuple[str, str]:
+    """The name and the log of `NAME=LOG`; no name where it is a LOG, which may have an equals sign in it."""
+    name, equals, log = entry.partition("=")
+    whole = ReplaySpec.parse(f"{entry}{LIBRARY}").log
+    is_log = not equals or not log or "=" not in str(whole) or "/" in name or os.sep in name or whole.exists()
+    return ("", entry) if is_log else (name, log)
+
+
+def check_name(name: str, instruments: Mapping[str, WiredSettings], made_of: MadeOf) -> None:
+    """Whether one with a wire is called `name`. Raises BenchError."""
+    if name in instruments:
+        return
+    if name in made_of:
+        parts = ", ".join(dict.fromkeys(made_of[name]))
+        instead = f": it is made of others, so name these: {parts}" if parts else ", so there is no log of it"
+        raise BenchError(f"{name!r} has no wire of its own{instead}")
+    raise BenchError(f"no instrument {name!r}; there are: {', '.join([*instruments, *made_of]) or 'none'}")
 
 
 def owner(log: Path, instruments: Mapping[str, WiredSettings], said_with: str) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from labctl.bench.leases import Lease
 from labctl.bench.settings import SerialSettings, VisaSettings, WiredSettings
@@ -61,6 +62,28 @@ def resend(said: Iterable[Said], settings: WiredSettings, bench: str) -> Iterato
                 raise type(problem)(f"{settings.address}: {told}") from None
             if recorded.data:
                 yield Compared(sent, recorded.data, answer)
+
+
+def check_sendable(said: Iterable[Said], settings: WiredSettings, log: Path, name: str) -> None:
+    """Whether all that was sent can be said again to instrument `name`. Raises UsageError; reads `said` to its end."""
+    present = "serial" if isinstance(settings, SerialSettings) else "VISA"
+    spoken = ""
+    for each in said:
+        line = each.line
+        if line.direction == "?":
+            raise UsageError(f"{log}: line {line.number} cannot be read, and so not be sent again: nothing was sent")
+        spoken = str(line.facts.get("spoken") or spoken or _spoken(line))
+        if spoken not in ("", present):
+            raise UsageError(f"{log}: recorded over {spoken}, the bench's {name} is {_way(present)}: nothing was sent")
+
+
+def _spoken(line: Line) -> str:
+    """By what a message went; empty where the line is none. Old logs do not say it otherwise."""
+    return ("serial" if line.data.startswith(START) else "VISA") if line.direction == ">" else ""
+
+
+def _way(spoken: str) -> str:
+    return "serial" if spoken == "serial" else f"on {spoken}"
 
 
 @dataclass(slots=True)

@@ -33,11 +33,11 @@ class Reservations:
 
     @contextlib.contextmanager
     def reserve(self, own: Collection[str], shared: Collection[str]) -> Iterator[Reservation]:
-        """`own` and `shared` for one run. Raises RunError while another has one of `own`."""
+        """`own` and `shared` for one run. Raises RunError while another has one of them that not both only read."""
         wanted = Reservation(frozenset(own), frozenset(shared))
         with self._lock:
-            for name in own:
-                if any(name in each.own for each in self._held):
+            for name in [*own, *shared]:
+                if any(name in each.own or (name in each.shared and name in own) for each in self._held):
                     raise RunError(f"a run is going on on {name!r} already: one instrument, one run at a time")
             self._held.append(wanted)
         try:

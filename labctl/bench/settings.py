@@ -126,7 +126,7 @@ class WiredSettings(InstrumentSettings, frozen=True, kw_only=True, forbid_unknow
     def __post_init__(self) -> None:
         if not self.timeout > 0:
             raise ValueError(f"timeout must be more than 0 s, not {self.timeout:g}")
-        if self.library.endswith(REPLAY):
+        if self.is_replayed:
             ReplaySpec.parse(self.library)
 
     @property
@@ -150,11 +150,16 @@ class WiredSettings(InstrumentSettings, frozen=True, kw_only=True, forbid_unknow
     def is_in_process(self) -> bool:
         return self.library.endswith(("@labctl", REPLAY))
 
+    @property
+    def is_replayed(self) -> bool:
+        """Whether a recording answers in its place."""
+        return self.library.endswith(REPLAY)
+
     def located(self, bench: Path) -> Self:
         changed: dict[str, str] = {}
         if self.library == "@labctl":
             changed[self.library_key] = f"{bench}@labctl"
-        if self.library.endswith(REPLAY):
+        if self.is_replayed:
             spec = ReplaySpec.parse(self.library)
             changed[self.library_key] = str(replace(spec, log=bench.parent / spec.log))
         if self.wire_log is not None:
@@ -212,6 +217,11 @@ class CompositeSettings(InstrumentSettings, frozen=True, kw_only=True, forbid_un
         """Key to `NAME` or `NAME.CHANNEL`, of those that are named."""
         named = {key: getattr(self, key) for key in self.part_keys}
         return {key: name for key, name in named.items() if name is not None}
+
+    @property
+    def shared_parts(self) -> list[str]:
+        """The instruments among the parts that are only asked."""
+        return [part.partition(".")[0] for key, part in self.parts.items() if key in self.shared_keys]
 
 
 class BenchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -277,6 +287,23 @@ class BenchFile:
             raise BenchError(f"{self.path.name}: $.arrays: no array called {name!r}; there are: {known}")
         return name, self.settings.arrays[name]
 
+    @property
+    def wired(self) -> dict[str, WiredSettings]:
+        """Name to settings of the instruments that have a wire."""
+        return {name: each for name, each in self.instruments.items() if isinstance(each, WiredSettings)}
+
+    @property
+    def made_of(self) -> dict[str, list[str]]:
+        """Name to parts of the instruments that have no wire of their own, one of them again for each channel of it."""
+        wireless = {name: each for name, each in self.instruments.items() if not isinstance(each, WiredSettings)}
+        parts = {name: each.parts if isinstance(each, CompositeSettings) else {} for name, each in wireless.items()}
+        return {name: [part.partition(".")[0] for part in each.values()] for name, each in parts.items()}
+
+    @property
+    def recordings(self) -> dict[str, ReplaySpec]:
+        """Name to what answers in its place, of the instruments that are replayed."""
+        return {name: ReplaySpec.parse(each.library) for name, each in self.wired.items() if each.is_replayed}
+
     def auxiliaries(self, array: ArraySettings) -> list[str]:
         """The instruments that are read along with the runs of `array`."""
         if array.auxiliaries is not None:
@@ -334,15 +361,15 @@ class BenchFile:
 
     def _replay(self, logs: str) -> None:
         """Put recordings in the place of instruments."""
-        wired = {name: each for name, each in self.instruments.items() if isinstance(each, WiredSettings)}
+        wired = self.wired
         self._replayed: dict[str, tuple[str, ...]] = {}
-        for name, spec in replays.assigned(logs, wired).items():
+        for name, spec in replays.assigned(logs, wired, self.made_of).items():
             self.instruments[name] = wired[name].replayed(spec)
             self._replayed[name] = (wired[name].library_key, "wire_log")
 
     def _check_references(self) -> None:
         owners: dict[str, str] = {}
-        taken: dict[str, str] = {}
+        taken: dict[str, tuple[str, str]] = {}
         logs: dict[str, str] = {}
         known = ", ".join(self.instruments) or "none"
         for name, instrument in self.instruments.items():
@@ -378,13 +405,14 @@ class BenchFile:
         at = f"{self.path.name}: $.instruments.{name}.wire_log"
         if owner != name:
             raise BenchError(f"{at}: {log} is already {owner}'s: give each instrument a log of its own")
-        for other, instrument in self.instruments.items():
-            library = instrument.library if isinstance(instrument, WiredSettings) else ""
-            if library.endswith(REPLAY) and ReplaySpec.parse(library).log.resolve() == Path(log).resolve():
+        for other, spec in self.recordings.items():
+            if spec.log.resolve() == Path(log).resolve():
                 raise BenchError(f"{at}: {log} is being replayed for {other}: name another file")
 
-    def _check_parts(self, name: str, composite: CompositeSettings, known: str, taken: dict[str, str]) -> None:
-        """taken: part -> what it is already, which grows. A whole instrument and a channel of it are one part."""
+    def _check_parts(
+        self, name: str, composite: CompositeSettings, known: str, taken: dict[str, tuple[str, str]]
+    ) -> None:
+        """taken: part -> whose and which it is already, which grows."""
         for key, part in composite.parts.items():
             at = f"{self.path.name}: $.instruments.{name}.{key}"
             instrument = self.instruments.get(part.partition(".")[0])
@@ -394,10 +422,15 @@ class BenchFile:
                 raise BenchError(f"{at}: {part!r} is itself made of others: name one that has a wire")
             if key in composite.shared_keys:
                 continue
-            for other, owner in taken.items():
-                if part == other or part.partition(".")[0] == other or other.partition(".")[0] == part:
-                    raise BenchError(f"{at}: {part!r} is taken: {other!r} is {owner}: a part is for one thing only")
-            taken[part] = f"the {key} of {name}"
+            for other, (owner, role) in taken.items():
+                if part == other or (owner != name and _overlap(part, other)):
+                    raise BenchError(f"{at}: {part!r} cannot be it: {other!r} is already the {role} of {owner!r}")
+            taken[part] = name, key
+
+
+def _overlap(part: str, other: str) -> bool:
+    """Whether one of the two is the whole instrument that the other is a channel of."""
+    return part.partition(".")[0] == other or other.partition(".")[0] == part
 
 
 def embedded_path() -> Path:

@@ -175,7 +175,7 @@ def _excluded(path: Path, shape: tuple[int, int]) -> np.ndarray:
         raise TargetError(f"{path}: cannot be read as cells to exclude: {problem}") from None
 
 
-def _print_programmed(result: RunResult) -> None:
+def _print_programmed(result: RunResult) -> int:
     summary = result.summary
     share, rms = summary["fraction_in_window"], summary["rms_error_siemens"]
     per_cell = summary["pulses_per_cell"]
@@ -194,4 +194,4 @@ def _print_programmed(result: RunResult) -> None:
         ),
         ("RMS error", format_quantity(rms, "S") if rms is not None else "-"),
     ]
-    print_rows(rows, result)
+    return print_rows(rows, result)

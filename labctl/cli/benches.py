@@ -13,6 +13,7 @@ from labctl.bench.live import Bench, load_bench
 from labctl.bench.settings import check_text, read_bench
 from labctl.cli.console import print_json, print_table
 from labctl.errors import BenchError, LabctlError
+from labctl.links.resources import canonical_resource_name
 from labctl.units import format_quantity
 
 _TEMPLATE = """\
@@ -98,6 +99,11 @@ def _bench_text(name: str, resource_name: str | None, visa_library: str, chip: s
     if not re.fullmatch(r"[\w.-]+", chip):
         raise BenchError(f"--chip {chip!r}: a serial number is letters, digits, points, dashes and underlines")
     simulated = resource_name is None
+    if resource_name is not None:
+        try:
+            canonical_resource_name(resource_name)
+        except ValueError as problem:
+            raise BenchError(f"--resource: {problem}") from None
     resource = json.dumps(resource_name or "TCPIP0::127.0.0.1::5025::SOCKET")
     library = "@labctl" if simulated else visa_library
     way = _ON_A_PORT if (resource_name or "").upper().startswith("ASRL") else _ON_VISA

@@ -133,6 +133,9 @@ def compare(run: Path, other: Path, out: Path | None, quantiles: bool, as_json: 
         _check_run(path)
     first = load(run)
     second = load(_twin_run(first, other, out, quiet)) if is_twin else load(other)
+    if not is_twin:
+        for each in (first, second):
+            each.check_alone(1, "it is no measurement of its own to compare")
     notes = histories(first) if is_twin else []
     rows = compared(first.dataset, second.dataset)
     if not rows:

@@ -68,12 +68,12 @@ def _command(kind: str) -> click.Command:
     return click.command(kind, help=f"{text}\n\n\b\n{_settings_text(load_protocol(protocol))}")(measure)
 
 
-def _show(result: RunResult) -> None:
+def _show(result: RunResult) -> int:
     found = _statistics(result.path)
     if found:
         print_statistics(found)
         click.echo()
-    print_rows([], result)
+    return print_rows([], result)
 
 
 def _describe(result: RunResult, figure: Path | None) -> dict[str, Any]:
@@ -83,7 +83,9 @@ def _describe(result: RunResult, figure: Path | None) -> dict[str, Any]:
         "figure": str(figure) if figure else None,
         "outcome": result.outcome,
         "elapsed_s": result.elapsed_s,
+        "bench_s": result.bench_s,
         "safe_state": all(not each.problem for each in result.safe_state),
+        "missed": dict(result.missed),
         "summary": result.summary,
         "statistics": None if found is None else as_values(found),
     }

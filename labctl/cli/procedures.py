@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-from labctl.bench.live import ArrayPlan, BenchArray, load_bench
+from labctl.bench.live import ArrayPlan, BenchArray, load_bench, not_safe
 from labctl.cli.console import Progress, print_json, print_table, settings_from
-from labctl.errors import Interrupted, LabctlError, UsageError
+from labctl.errors import Interrupted, LabctlError, SafeStateError, UsageError
 from labctl.plugins import load_protocol
 from labctl.runner import RunResult, prepare, run
 from labctl.steps import Cost
 from labctl.units import format_quantity
 
 _Decorated = Callable[..., Any]
+_FEW_CELLS = 8  # that may all be dead on a bench that is wired as it should be
 _LABELS = 16  # characters of the first column, so that what is printed later stands under it
 
 
@@ -58,7 +59,7 @@ yes = click.option("--yes", is_flag=True, help="Do not ask before pulsing a real
 def carry_out(
     protocol: str,
     settings_for: Callable[[BenchArray | ArrayPlan], dict[str, Any]],
-    show: Callable[[RunResult], None],
+    show: Callable[[RunResult], int],
     describe: Callable[[RunResult, Path | None], dict[str, Any]],
     *,
     bench: Path | None,
@@ -74,45 +75,78 @@ def carry_out(
 ) -> None:
     """Run `protocol` as the options say, or cost it, and print what came of it.
 
-    settings_for: the protocol's settings on an array; `--set` goes before them. show: prints a result as text;
-    describe: it and its figure as JSON.
+    settings_for: the protocol's settings on an array; `--set` goes before them. show: prints a result as text, and
+    gives the width of its first column; describe: it and its figure as JSON. Raises SafeStateError, with the result
+    printed, where an instrument did not reach safe state at the end of the run.
     """
     procedure = load_protocol(protocol)
     extra = settings_from(procedure, pairs)
-    with load_bench(bench) as live:
-        array = live.array(array_name)
-        plan = array.nominal()
-        cost = prepare(procedure, plan, **{**settings_for(plan), **extra}).cost
-        if dry_run:
-            _print_cost(cost, as_json)
-            return
-        if cost.max_pulses and not yes:
-            _ask(array)
-        with array, Progress(quiet) as progress:
-            settings = {**settings_for(array), **extra}
-            result = run(
-                procedure, array, out=out, seed=seed, progress=progress, command=" ".join(sys.argv), **settings
-            )
+    result: RunResult | None = None
+    unsafe: SafeStateError | None = None
+    try:
+        with load_bench(bench) as live:
+            array = live.array(array_name)
+            plan = array.nominal()
+            cost = prepare(procedure, plan, **{**settings_for(plan), **extra}).cost
+            if dry_run:
+                _print_cost(cost, as_json)
+                return
+            if cost.max_pulses and not yes:
+                _ask(array)
+            with array, Progress(quiet) as progress:
+                settings = {**settings_for(array), **extra}
+                result = run(
+                    procedure, array, out=out, seed=seed, progress=progress, command=" ".join(sys.argv), **settings
+                )
+    except SafeStateError as problem:
+        if result is None:
+            raise
+        unsafe = problem  # told after what came of the run, which is finished
+    unsafe = unsafe or _late(result)
     try:
         _tell(result, show, describe, as_json, plotted)
     except KeyboardInterrupt:
-        raise Interrupted(f"interrupted while the run was evaluated; it is recorded in {result.path}") from None
+        interrupted = Interrupted(f"interrupted while the run was evaluated; it is recorded in {result.path}")
+        if unsafe is not None:
+            interrupted.add_note(str(unsafe))
+        raise interrupted from None
+    if unsafe is not None:
+        raise unsafe
 
 
 def _tell(
     result: RunResult,
-    show: Callable[[RunResult], None],
+    show: Callable[[RunResult], int],
     describe: Callable[[RunResult, Path | None], dict[str, Any]],
     as_json: bool,
     plotted: bool,
 ) -> None:
     if as_json:
         print_json(describe(result, _draw(result.path) if plotted else None))
-        return
-    show(result)
-    figure = _draw(result.path) if plotted else None
-    if figure is not None:
-        click.echo(f"{'figure':<{_LABELS}}  {figure}")
+    else:
+        width = show(result)
+        figure = _draw(result.path) if plotted else None
+        if figure is not None:
+            click.echo(f"{'figure':<{width}}  {figure}")
+    if _is_dead(result.summary):
+        click.echo("labctl: no cell responded: check wiring, lines and gate of the bench", err=True)
+
+
+def _is_dead(summary: Mapping[str, Any]) -> bool:
+    """Whether so many cells were tried to form, and not one conducts, that it is not the cells."""
+    if "formed_now" in summary:  # of forming alone
+        conduct, dead, pulses = summary["formed_before"] + summary["formed_now"], summary["never_formed"], "pulses"
+    elif "forming_pulses" in summary and "formable" in summary:
+        conduct, dead, pulses = summary["formable"], summary["outcomes"]["never_formed"], "forming_pulses"
+    else:
+        return False
+    return bool(conduct == 0 and dead > _FEW_CELLS and summary[pulses] > 0)
+
+
+def _late(result: RunResult) -> SafeStateError | None:
+    """What did not reach safe state when the run ended; it has by now, or letting go of it would have failed."""
+    told = not_safe([each for each in result.safe_state if not each.has_parted])
+    return SafeStateError(f"the run ended {told}; reached only when it was let go of") if told else None
 
 
 def _ask(array: BenchArray) -> None:
@@ -144,8 +178,10 @@ def flat(result: RunResult, figure: Path | None) -> dict[str, Any]:
         "run": str(result.path),
         **result.summary,
         "elapsed_s": result.elapsed_s,
+        "bench_s": result.bench_s,
         "outcome": result.outcome,
         "safe_state": all(not each.problem for each in result.safe_state),
+        "missed": dict(result.missed),
         "figure": str(figure) if figure else None,
     }
 
@@ -172,20 +208,30 @@ def _print_cost(cost: Cost, as_json: bool) -> None:
     click.echo("dry run: every check passed, nothing was sent", err=True)
 
 
-def print_plain(result: RunResult) -> None:
-    """Every line of the summary, and how the run ended."""
-    print_rows([(_label(name), _shown(name, value)) for name, value in result.summary.items()], result)
+def print_plain(result: RunResult) -> int:
+    """Every line of the summary, and how the run ended; gives the width of the first column."""
+    return print_rows([(_label(name), _shown(name, value)) for name, value in result.summary.items()], result)
 
 
-def print_rows(rows: list[tuple[str, Any]], result: RunResult) -> None:
-    """`rows`, and how the run ended."""
+def print_rows(rows: list[tuple[str, Any]], result: RunResult) -> int:
+    """`rows`, and how the run ended; gives the width of the first column."""
     unsafe = [f"{each.instrument}: {each.problem}" for each in result.safe_state if each.problem]
     ending = [
-        ("time of computer", f"{result.elapsed_s:.2f} s"),
+        *result.missed.items(),
+        ("time of computer", f"{result.elapsed_s:.2f} s{_time_of_bench(result)}"),
         ("safe state", "; ".join(unsafe) or "reached"),
         ("run file", result.path),
     ]
-    print_table([(f"{label:<{_LABELS}}", value) for label, value in (*rows, *ending)])
+    width = max(_LABELS, *(len(label) for label, _ in (*rows, *ending)))
+    print_table([(f"{label:<{width}}", value) for label, value in (*rows, *ending)])
+    return width
+
+
+def _time_of_bench(result: RunResult) -> str:
+    """The time on the array's clock, where it is another than the computer's by more than a factor and a second."""
+    bench, computer = result.bench_s, result.elapsed_s
+    differs = abs(bench - computer) > 1 and not computer / 2 < bench < computer * 2
+    return f" (bench: {bench:.4g} s)" if differs else ""
 
 
 def _label(name: str) -> str:

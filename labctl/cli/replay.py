@@ -7,15 +7,16 @@ import datetime as dt
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from labctl.cli.console import print_json, report
-from labctl.errors import InstrumentError, LinkError, ReplayError, SafeStateError, UsageError
+from labctl.errors import InstrumentError, LinkError, NoWireLogError, ReplayError, SafeStateError, UsageError
 from labctl.links.conversation import Said, conversation, troubled
 from labctl.links.messages import pieces_of, shorten, shown, side_by_side
 from labctl.links.wire_log import read_lines
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from labctl.bench.settings import BenchFile, WiredSettings
     from labctl.links.replay import Recording
 
-_DIRECTIONS = {">": "sent", "<": "received", "=": "opened", "!": "failed"}
+_DIRECTIONS = {">": "sent", "<": "received", "=": "opened", "!": "failed", "?": "unreadable"}
 _PIPED_WIDTH = 100  # columns where there is no terminal
+_LEAST_WIDTH = 20
 _MOST_SHOWN = 20  # answers that differ
 _COMMAND = "labctl.replayed_command"
 
@@ -84,53 +86,119 @@ def replay(
     _refuse_idle_options(command, against, len(logs), {**showing, "instrument": instrument, "pace": pace, "yes": yes})
     if command is not None:
         return _replayed(logs, command, instrument, connection, pace)
-    said = (each for each in conversation(read_lines(logs[0])) if connection in (None, each.connection))
+    chosen = _Chosen(logs[0], connection, showing["from_line"], showing["to_line"])
     if against is not None:
-        return _resent(said, logs[0], against, instrument, yes, showing["as_json"])
-    _show(_chosen(said, **showing), showing["as_json"])
+        return _resent(chosen, against, instrument, yes, showing["as_json"])
+    found = troubled(chosen.said()) if showing["errors"] else ((each,) for each in chosen.said())
+    if showing["as_json"]:
+        print_json([_as_values(each) for group in found for each in group])
+    elif showing["errors"]:
+        _show_counted(found)
+    else:
+        _show(each for group in found for each in group)
     return 0
+
+
+# -- which of it -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The part of a log that the options name; None: all of it."""
+
+    log: Path
+    connection: int | None
+    from_line: int | None
+    to_line: int | None
+
+    def said(self) -> Iterator[Said]:
+        """Raises NoWireLogError, at its end where nothing of the log was chosen."""
+        is_empty, lines, connections = True, 0, 0
+        for each in conversation(read_lines(self.log)):
+            lines, connections = each.line.number, each.connection
+            if self._has(each):
+                is_empty = False
+                yield each
+        if is_empty:
+            of_it = f"it has {_count(lines, 'line')} in {_count(connections, 'connection')}"
+            options = {"--connection": self.connection, "--from": self.from_line, "--to": self.to_line}
+            given = " ".join(f"{name} {value}" for name, value in options.items() if value is not None)
+            why = f"no line of it is chosen by {given}" if lines and given else "is empty"
+            raise NoWireLogError(f"{self.log}: {why}: {of_it}")
+
+    def _has(self, each: Said) -> bool:
+        is_after = self.from_line is None or self.from_line <= each.line.number
+        is_before = self.to_line is None or each.line.number <= self.to_line
+        return is_after and is_before and self.connection in (None, each.connection)
 
 
 # -- shown -----------------------------------------------------------------------------------------------------------
 
 
-def _chosen(
-    said: Iterable[Said], from_line: int | None, to_line: int | None, errors: bool, as_json: bool
-) -> Iterator[Said]:
-    del as_json
-    for each in troubled(said) if errors else said:
-        if (from_line or 0) <= each.line.number and (to_line is None or each.line.number <= to_line):
-            yield each
-
-
-def _show(said: Iterable[Said], as_json: bool) -> None:
-    if as_json:
-        print_json([_as_values(each) for each in said])
-        return
-    width = _width()
-    connection = 0
+def _show(said: Iterable[Said]) -> None:
+    connection, width = 0, _width()
     for each in said:
-        line = each.line
-        if each.connection != connection:
-            connection = each.connection
-            click.secho(shorten(f"connection {connection}, {_moment(line.seconds - each.since)}", width), bold=_bold())
-        click.echo(f"{line.number:>6} {each.since:>12.6f} {line.direction} {_told(each, width - 22)}")
+        _show_beginning(each, connection)
+        click.echo(_line(each, width))
+        connection = each.connection
+
+
+def _show_counted(found: Iterable[tuple[Said, ...]]) -> None:
+    """Trouble, whatever came several times in a row once and with how often; no cause is cut short."""
+    connection, width = 0, _width()
+    for _, alike in groupby(found, key=lambda group: [_kind(each) for each in group]):
+        first = last = next(alike)
+        times = 1
+        for times, last in enumerate(alike, 2):  # noqa: B007 -- the last of them are told
+            pass
+        _show_beginning(first[0], connection)
+        connection = first[-1].connection
+        for each in first[:-1]:
+            click.echo(_line(each, width))
+        counted = f" ({times} times, up to line {last[-1].line.number})" if times > 1 else ""
+        click.echo(f"{_line(first[-1], width)}{counted}")
+
+
+def _show_beginning(each: Said, connection: int) -> None:
+    """Of the connection that `each` is of, where it is not the one of the line before."""
+    if each.connection != connection:
+        text = f"connection {each.connection}, {_moment(each.line.seconds - each.since)}"
+        click.secho(shorten(text, _width()), bold=_bold())
+
+
+def _kind(each: Said) -> tuple[str, bytes, str, str]:
+    return each.line.direction, each.line.data, each.trouble, str(each.line.facts.get("text", ""))
+
+
+def _line(each: Said, width: int) -> str:
+    line = each.line
+    return f"{line.number:>6} {each.since:>12.6f} {line.direction} {_told(each, width - 22)}"
 
 
 def _told(each: Said, width: int) -> str:
+    """What a line says; shortened to `width` but for what went wrong."""
     line = each.line
-    if line.direction in "<>":
-        return shown(line.data, width)
+    if line.direction == "?":
+        return f"line {line.number} {each.trouble}"
     if line.direction == "!":
-        return shorten(f"{each.trouble}: {line.facts.get('text', '')}", width)
-    facts = line.facts
-    through = f" by {facts['through']}" if facts.get("through") else ""
-    again = " again" if facts.get("again") else ""
-    return shorten(
-        f"opened{again} {facts.get('resource_name', '')} ({facts.get('spoken', '')}{through}, labctl "
-        f"{facts.get('labctl', '')}, process {facts.get('process', '')})",
-        width,
-    )
+        return ": ".join(filter(None, (each.trouble, str(line.facts.get("text", "")))))
+    if line.direction == "=":
+        return _opening(line.facts, width)
+    text = shown(line.data)
+    says_it = line.direction == "<" and len(text) <= width and (line.data.endswith(b"\n") or each.trouble in text)
+    if each.trouble and not says_it:
+        return f"{shorten(text, max(width - len(each.trouble) - 3, _LEAST_WIDTH))} ({each.trouble})"
+    return shorten(text, width)
+
+
+def _opening(facts: Mapping[str, Any], width: int) -> str:
+    """The details that the log has of it."""
+    through = f"by {facts['through']}" if facts.get("through") else ""
+    details = [" ".join(filter(None, (facts.get("spoken", ""), through)))]
+    details += [f"{name} {facts[name]}" for name in ("labctl", "process") if facts.get(name)]
+    told = ", ".join(filter(None, details))
+    parts = ["opened", "again" if facts.get("again") else "", facts.get("resource_name", ""), told and f"({told})"]
+    return shorten(" ".join(filter(None, parts)), width)
 
 
 def _as_values(each: Said) -> dict[str, Any]:
@@ -178,20 +246,12 @@ def _judged(recording: Recording) -> int:
     """Say how far it was played: 3 where not as far as it goes."""
     if recording.parted is not None:
         return report(recording.parted)
-    rest = recording.rest()
-    log = recording.spec.log
-    if rest.first is not None:
-        return report(
-            ReplayError(
-                f"{log}: line {rest.first.number}: the recording goes on with {shown(rest.first.data, 60)}, and "
-                f"{rest.unsent} messages in all that were not sent"
-            )
-        )
-    if rest.connections:
-        further = recording.connections + 1
+    further = recording.further()
+    if further:
+        are = "connections were" if further > 1 else "connection was"
         click.echo(
-            f"labctl: {log}: {rest.connections} further connections were not played (--connection {further} begins "
-            "there)",
+            f"labctl: {recording.spec.log}: {further} further {are} not played (--connection "
+            f"{recording.connections + 1} begins there)",
             err=True,
         )
     return 0
@@ -213,22 +273,21 @@ def _environment(name: str, value: str) -> Iterator[None]:
 # -- said again --------------------------------------------------------------------------------------------------------
 
 
-def _resent(said: Iterable[Said], log: Path, path: Path, name: str | None, yes: bool, as_json: bool) -> int:
+def _resent(chosen: _Chosen, path: Path, name: str | None, yes: bool, as_json: bool) -> int:
     """1 where an answer is another one."""
     from labctl.bench.live import close_after
-    from labctl.bench.resending import resend
-    from labctl.bench.settings import WiredSettings, read_bench
+    from labctl.bench.resending import check_sendable, resend
+    from labctl.bench.settings import read_bench
 
     file = read_bench(path)
-    name = _instrument(file, log, name)
-    settings = file.instruments[name]
-    assert isinstance(settings, WiredSettings)
+    name = _instrument(file, chosen.log, name)
+    settings = file.wired[name]
+    check_sendable(chosen.said(), settings, chosen.log, name)
     _ask(name, settings, yes)
-    first = next(iter(said), None)  # a log that is none is told before anything is sent
     messages = 0
     differing: list[dict[str, Any]] = []
     try:
-        for each in resend(chain([first] if first else [], said), settings, str(path)):
+        for each in resend(chosen.said(), settings, str(path)):
             messages += 1
             if not each.is_same:
                 differing.append(_difference(each, shown_now=not as_json and len(differing) < _MOST_SHOWN))
@@ -277,14 +336,11 @@ def _difference(each: Compared, shown_now: bool) -> dict[str, Any]:
 
 
 def _instrument(file: BenchFile, log: Path, name: str | None) -> str:
-    from labctl.bench.replays import owner
-    from labctl.bench.settings import WiredSettings
+    from labctl.bench.replays import check_name, owner
 
-    wired = {each: settings for each, settings in file.instruments.items() if isinstance(settings, WiredSettings)}
     if name is None:
-        return owner(log.absolute(), wired, "--instrument")
-    if name not in wired:
-        raise UsageError(f"--instrument: no instrument with a wire is called {name!r}; there are: {', '.join(wired)}")
+        return owner(log.absolute(), file.wired, "--instrument")
+    check_name(name, file.wired, file.made_of)
     return name
 
 
@@ -319,6 +375,10 @@ def _refuse_idle_options(command: list[str] | None, against: Path | None, logs: 
 
 def _width() -> int:
     return shutil.get_terminal_size((_PIPED_WIDTH, 24)).columns
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _bold() -> bool:

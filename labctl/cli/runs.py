@@ -44,7 +44,8 @@ def show(run: Path, as_json: bool) -> None:
         print_json(found)
         return
     attributes, summary = found.pop("attributes"), found.pop("summary")
-    own = {"all_pulses" if name == "pulses" else name: value for name, value in found.items()}
+    other_names = {"pulses": "all_pulses", "unknown_dose": "of_unknown_dose"}
+    own = {other_names.get(name, name): value for name, value in found.items()}
     told = {"pulses, by the protocol" if name == "pulses" else name: value for name, value in summary.items()}
     flat = {**own, **attributes, **told}
     print_table([(name.replace("_", " "), value) for name, value in flat.items() if value not in ("", None)])
@@ -91,7 +92,7 @@ def _row(run: RunSummary) -> tuple[str, ...]:
         run.path.name,
         run.protocol,
         str(run.attributes.get("chip_serial", "")),
-        run.outcome,
+        f"{run.outcome}, replayed" if run.attributes.get("replay_of") else run.outcome,
         f"{share:.2%}" if share is not None else "",
         f"{run.pulses:,}",
         str(run.attributes.get("wall_time_start", run.started)),

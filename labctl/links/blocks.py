@@ -36,11 +36,6 @@ def encode_header(size: int) -> bytes:
     return b"#%d%s" % (len(digits), digits)
 
 
-def encoded_size(size: int) -> int:
-    """Bytes on the wire, header included, of a definite block of `size` bytes."""
-    return len(encode_header(size)) + size
-
-
 def parse_header(data: Buffer, start: int = 0, stop: int | None = None) -> BlockHeader | None:
     """The header that begins at `data[start]`; None where it does not end before `stop`.
 

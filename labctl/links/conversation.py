@@ -32,7 +32,7 @@ def conversation(lines: Iterable[Line]) -> Iterator[Said]:
     """The lines in order. A message that nothing answered is in trouble, and an answer that says so."""
     connection, began, waiting = 0, 0.0, None
     for line in lines:
-        opened = line.direction == "=" or line.facts.get("doing") == "opening"
+        opened = line.is_opening
         if waiting is not None:
             unanswered = line.direction == ">" or opened
             yield Said(waiting, connection, waiting.seconds - began, "no answer" if unanswered else "")
@@ -47,14 +47,14 @@ def conversation(lines: Iterable[Line]) -> Iterator[Said]:
         yield Said(waiting, connection, waiting.seconds - began, "no answer")
 
 
-def troubled(said: Iterable[Said]) -> Iterator[Said]:
-    """Those in trouble, each after the message it came of."""
+def troubled(said: Iterable[Said]) -> Iterator[tuple[Said, ...]]:
+    """Those in trouble, each after the message it came of; opening a connection comes of none."""
     asked: Said | None = None
     for each in said:
+        if asked is not None and asked.connection != each.connection:
+            asked = None
         if each.trouble:
-            if asked is not None and asked is not each:
-                yield asked
-            yield each
+            yield (each,) if asked is None or each.line.is_opening else (asked, each)
             asked = None
         elif each.line.direction == ">":
             asked = each
@@ -62,6 +62,8 @@ def troubled(said: Iterable[Said]) -> Iterator[Said]:
 
 def trouble_in(line: Line) -> str:
     """What a line says went wrong: a failure of the wire, a refusal, an error in the queue. Empty: nothing."""
+    if line.direction == "?":
+        return "cannot be read"
     if line.direction == "!":
         return f"{line.facts.get('error', 'failed')} while {line.facts.get('doing', 'at work')}"
     if line.direction != "<":

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labctl.errors import LinkClosedError, LinkError, LinkTimeoutError, ReplayError
+from labctl.errors import LinkClosedError, LinkError, LinkTimeoutError, NoWireLogError, ReplayError
 from labctl.links.messages import first_difference, shorten, shown, side_by_side
 from labctl.links.transports import Buffered
 from labctl.links.wire_log import Line, read_lines
@@ -59,16 +59,6 @@ class ReplaySpec:
         return f"{self.log}{chosen}{',pace' if self.pace else ''}{LIBRARY}"
 
 
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """What was not played. unsent: messages of the connections that were opened, `first` of them; connections: further
-    ones that nobody opened."""
-
-    unsent: int
-    first: Line | None
-    connections: int
-
-
 _watched: ContextVar[list[Recording] | None] = ContextVar("_watched", default=None)
 
 
@@ -91,16 +81,19 @@ class Recording:
     """
 
     def __init__(self, spec: ReplaySpec) -> None:
-        """Raises NoWireLogError."""
+        """Raises NoWireLogError, also where nothing was recorded."""
         self.spec = spec
         self.time = 0.0
         self.parted: ReplayError | None = None
         self.connections = 0
         self._lines = read_lines(spec.log)
         self._ahead: Line | None = next(self._lines, None)
-        self._is_marked = self._ahead is not None and _begins(self._ahead)  # old logs do not say where one was opened
+        if self._ahead is None:
+            raise NoWireLogError(f"{spec.log}: is empty: it has 0 lines in 0 connections")
+        self._is_marked = _begins(self._ahead)  # old logs do not say where one was opened
         self._recent: deque[Line] = deque(maxlen=_CONTEXT)
         self._late = b""  # answers that nobody has read yet when the next message goes out
+        self._passed = 0  # connections before the one asked for
         self._unsent = 0
         self._first_unsent: Line | None = None
         self._paced_from: tuple[float, float] | None = None
@@ -111,13 +104,17 @@ class Recording:
     # -- what a link does ------------------------------------------------------------------------------------------
 
     def open(self, spoken: str, again: bool = False) -> None:
-        """The next connection. again: the same link finds its place anew. Raises ReplayError, or what was recorded."""
+        """The next connection. again: the same link finds its place anew.
+
+        Raises ReplayError, or what was recorded, or NoWireLogError where the log has not as many as asked for.
+        """
         self._check_going_on()
         if again:
             self._pass_answers()
         else:
             self._go_to_connection()
         self._late = b""
+        self._check_readable()
         line = self._ahead
         if line is None:
             raise self._part("the recording ends where a connection is opened")
@@ -153,6 +150,7 @@ class Recording:
         """`message` goes out. Raises ReplayError, or what was recorded."""
         self._check_going_on()
         self._pass_answers()
+        self._check_readable()
         line = self._ahead
         if line is None or line.direction != ">":
             raise self._part(f"{_told(line)} where {_quoted(message)} is sent", line)
@@ -172,6 +170,7 @@ class Recording:
         late, self._late = self._late, b""
         if late or self._ahead is None:
             return late
+        self._check_readable()
         if self._ahead.direction == "!":
             raise self._recorded_fault()
         return self._take().data if self._ahead.direction == "<" else b""
@@ -183,17 +182,37 @@ class Recording:
         late, self._late = self._late, b""
         return late
 
+    def leave(self) -> None:
+        """The connection is over, and nobody will open it anew.
+
+        Raises ReplayError where the recording goes on in it, and what has parted from it before once more: what comes
+        of making an instrument safe is raised by nobody else.
+        """
+        if self.parted is not None:
+            raise self.parted
+        if not self.connections:
+            return
+        self._skip_to_beginning()
+        first = self._first_unsent
+        if first is not None:
+            count = f"{self._unsent} message{'s' if self._unsent > 1 else ''}"
+            self.parted = ReplayError(
+                f"{self.spec.log}: line {first.number}: the recording goes on with {_quoted(first.data)}, and {count} "
+                "in all that were not sent"
+            )
+            raise self.parted
+
     # -- what a person asks ----------------------------------------------------------------------------------------
 
-    def rest(self) -> Rest:
-        """What was not played. Reads the log to its end."""
+    def further(self) -> int:
+        """How many connections follow that nobody opened. Reads the log to its end."""
         if self.connections:
             self._skip_to_beginning()
         further = 0
         while self._ahead is not None:
             further += _begins(self._ahead)
             self._ahead = next(self._lines, None)
-        return Rest(self._unsent, self._first_unsent, further)
+        return further
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -218,10 +237,15 @@ class Recording:
         if self.connections:
             self._skip_to_beginning()
         for _ in range(wanted - 1 if not self.connections else 0):
+            if self._ahead is None:
+                break
+            self._passed += 1
             self._pass_over()
             self._skip_to_beginning()
-        if self._ahead is None:
+        if self._ahead is None and self.connections:
             raise self._part(f"the log has no connection number {wanted}")
+        if self._ahead is None:
+            raise NoWireLogError(f"{self.spec.log}: has no connection {wanted}: there are {self._passed}")
         self.connections = wanted
 
     def _skip_to_beginning(self) -> None:
@@ -250,6 +274,10 @@ class Recording:
     def _check_going_on(self) -> None:
         if self.parted is not None:
             raise ReplayError("this is a replay, and it is over")
+
+    def _check_readable(self) -> None:
+        if self._ahead is not None and self._ahead.direction == "?":
+            raise self._part("cannot be read, and so not be replayed")
 
     def _part(self, sentence: str, line: Line | None = None, actual: bytes = b"") -> ReplayError:
         """The end of the replay: the error with what was said before, and both messages."""
@@ -300,8 +328,7 @@ class ReplayTransport(Buffered):
 
 def _begins(line: Line) -> bool:
     """Whether a connection of its own begins here, or was tried."""
-    tried = line.direction == "=" or line.facts.get("doing") == "opening"
-    return tried and not line.facts.get("again")
+    return line.is_opening and not line.facts.get("again")
 
 
 def _content(line: Line, width: int) -> str:

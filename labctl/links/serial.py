@@ -20,10 +20,9 @@ from labctl.links.board_frames import VERSION, Hello, HelloRequest, Kind, Refusa
 from labctl.links.frames import ANSWER, OVERHEAD, Damaged, Frame, FrameDecoder, encode
 from labctl.links.resources import ResourceManagers
 from labctl.links.serial_ports import LOST, SLICE_S, close_port, open_port, receive
+from labctl.links.session import Session
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from labctl.links.wire_log import WireLog
 
 _HELLO_LIMIT = 4096  # bytes of an answer before the board has said what it sends at most
@@ -38,7 +37,7 @@ _CHUNK = 1 << 16  # of one write: pyserial copies all that is left each time the
 _SETTINGS_LOST = "the board has been restarted, its settings are lost: connect anew"
 
 
-class SerialLink:
+class SerialLink(Session):
     """One board on a serial port.
 
     resource_name: `ASRL/dev/ttyUSB0::INSTR`, `ASRL3::INSTR`, `ASRLsocket://127.0.0.1:5000::INSTR`. serial_library:
@@ -61,7 +60,7 @@ class SerialLink:
         after_fault: Callable[[float], None] | None = None,
     ) -> None:
         self.resource_name = resource_name
-        self.serial_library = serial_library
+        self.serial_library = self._library = serial_library
         self.baud_rate = baud_rate
         self.timeout_s = timeout_s
         self.wire_log = wire_log
@@ -103,21 +102,6 @@ class SerialLink:
         """Give the port back. May be called twice."""
         self._connected = self._lost = self._restarted = False
         self._close_port()
-
-    def __enter__(self) -> SerialLink:
-        self.connect()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @property
-    def recorded_time(self) -> Callable[[], float] | None:
-        """In a replay, what gives the s since 1970 at which what was played last had happened; else None."""
-        recording = self._managers.recording(self.serial_library)
-        return None if recording is None else lambda: recording.time
 
     # -- traffic --------------------------------------------------------------------------------------------------
 

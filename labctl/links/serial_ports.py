@@ -48,7 +48,7 @@ def port_address(resource_name: str, windows: bool = os.name == "nt") -> str:
 
 
 def canonical_port(resource_name: str) -> str:
-    """One spelling for all names of a port: its number, its path, a link to that. Raises LinkError as `port_address`."""
+    """The one spelling of all names of a port: number, path, link to that. Raises LinkError as `port_address`."""
     address = port_address(resource_name)
     if address.startswith("/"):
         address = os.path.realpath(address)

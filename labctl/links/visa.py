@@ -13,6 +13,7 @@ import contextlib
 import enum
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,10 @@ from labctl.errors import InstrumentError, LinkClosedError, LinkError, LinkTimeo
 from labctl.links.blocks import encode_header
 from labctl.links.dialects import Dialect, Scpi
 from labctl.links.resources import ResourceManagers
+from labctl.links.session import Session
 from labctl.links.transports import Transport, open_transport
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from numpy.typing import NDArray
     from pyvisa.resources import MessageBasedResource
 
@@ -46,7 +46,7 @@ class _Place(enum.Enum):
     LOST = enum.auto()  # a message is half sent, or finding the place has failed
 
 
-class VisaLink:
+class VisaLink(Session):
     """One instrument on VISA, spoken to in IEEE 488.2 program messages.
 
     resource_name: canonical or not. visa_library: PyVISA's specification (`@py`, `bench.toml@labctl`, empty for what
@@ -67,7 +67,7 @@ class VisaLink:
         after_fault: Callable[[float], None] | None = None,
     ) -> None:
         self.resource_name = resource_name
-        self.visa_library = visa_library
+        self.visa_library = self._library = visa_library
         self.timeout_s = timeout_s
         self.dialect = dialect or Scpi()
         self.wire_log = wire_log
@@ -98,21 +98,6 @@ class VisaLink:
         resource = self._close_session()
         if resource is not None:
             self._managers.release(resource)
-
-    def __enter__(self) -> VisaLink:
-        self.connect()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @property
-    def recorded_time(self) -> Callable[[], float] | None:
-        """In a replay, what gives the s since 1970 at which what was played last had happened; else None."""
-        recording = self._managers.recording(self.visa_library)
-        return None if recording is None else lambda: recording.time
 
     # -- traffic ----------------------------------------------------------------------------------------------
 
@@ -305,7 +290,10 @@ class VisaLink:
         raise self._refusal(command, errors)
 
     def _refusal(self, command: str, errors: list[tuple[int, str]]) -> InstrumentError:
-        listed = "; ".join(f'{number},"{text}"' for number, text in errors)
+        listed = "; ".join(
+            f'{number},"{text}"' + (f" ({count} times)" if count > 1 else "")
+            for (number, text), count in Counter(errors).items()
+        )
         return InstrumentError(
             f"{self.resource_name}: the instrument refused {command}: {listed}", command=command, errors=errors
         )

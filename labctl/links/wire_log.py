@@ -22,8 +22,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from labctl.errors import LinkError, NoWireLogError
 
@@ -34,17 +35,22 @@ FORMAT = 1
 """Of the lines; a log of a higher one is not read."""
 
 _START = re.compile(rb"(\d+\.\d+) ([<>=!]) ")
+_TORN_START = re.compile(rb"\d+(\.\d*)?( [<>=!]?)?")
 _PATIENCE = 100  # lines that are none before a file is called no wire log
+_LONG = 1 << 20  # bytes of a line that are looked at to see whether it begins as one
 
 
 class WireLog:
     """Appends to a file; `digest` is the SHA-256 of everything written through this object, the bytes of `span`."""
 
     def __init__(self, path: str | Path) -> None:
-        """Raises LinkError where the file cannot be written."""
+        """Raises LinkError where the file cannot be written, NoWireLogError where it is there and is something else."""
         self.path = Path(path)
         try:
             self._file = self.path.open("a+b")
+            if not _may_go_on(self._file):
+                self._file.close()
+                raise NoWireLogError(f"{path}: is there and is no wire log, and is left as it is: name another file")
             self._end_torn_line()
         except OSError as problem:
             raise LinkError(f"{path}: no wire log can be written there: {problem.strerror or problem}") from None
@@ -105,8 +111,9 @@ class WireLog:
 class Line:
     """One line of a wire log.
 
-    number: in the file, from 1. seconds: since 1970. direction: `>` sent, `<` received, `=` opened, `!` failed.
-    data: the bytes of a message; empty else. facts: what an `=` or `!` says; empty else.
+    number: in the file, from 1. seconds: since 1970. direction: `>` sent, `<` received, `=` opened, `!` failed, `?`
+    cannot be read, with the seconds of the one before. data: the bytes of a message; empty else. facts: what an `=` or
+    `!` says; empty else.
     """
 
     number: int
@@ -115,27 +122,62 @@ class Line:
     data: bytes = b""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_opening(self) -> bool:
+        """Whether a connection is opened here, or was tried to."""
+        return self.direction == "=" or self.facts.get("doing") == "opening"
+
 
 def read_lines(path: str | Path) -> Iterator[Line]:
-    """Every line of the log at `path`, those left out that a kill tore. Raises NoWireLogError.
+    """Every line of the log at `path`, the last of a connection left out where a kill tore it. Raises NoWireLogError.
 
     An empty file is the log of a connection on which nothing was said yet.
     """
     try:
         with Path(path).open("rb") as file:
-            found, number = False, 0
-            for number, raw in enumerate(file, 1):
-                line = _parsed(number, raw)
-                if line is not None:
-                    _check_format(path, line)
-                    found = True
-                    yield line
-                elif not found and number >= _PATIENCE:
-                    break
-            if number and not found:
-                raise NoWireLogError(f"{path}: holds no line of a wire log")
+            yield from _lines_of(path, file)
     except OSError as problem:
         raise NoWireLogError(f"{path}: cannot be read as a wire log: {problem.strerror or problem}") from None
+
+
+def _lines_of(path: str | Path, file: BinaryIO) -> Iterator[Line]:
+    before: Line | None = None
+    says_openings = False  # logs from before do not: there whatever is sent may begin a connection
+    unread: list[int] = []
+    for number, raw in enumerate(file, 1):
+        line = _parsed(number, raw)
+        if line is None:
+            unread += [number] if raw.strip() else []
+            if before is None and number >= _PATIENCE:
+                break
+            continue
+        _check_format(path, line)
+        says_openings = line.is_opening if before is None else says_openings
+        if unread:
+            begins = line.is_opening or (line.direction == ">" and not says_openings)
+            yield from _unreadable(unread[:-1] if begins else unread, before or line)
+            unread = []
+        before = line
+        yield line
+    if before is not None:
+        yield from _unreadable(unread[:-1], before)
+    elif unread:
+        raise NoWireLogError(f"{path}: holds no line of a wire log")
+
+
+def _unreadable(numbers: Sequence[int], near: Line) -> Iterator[Line]:
+    for number in numbers:
+        yield Line(number, near.seconds, "?")
+
+
+def _may_go_on(file: BinaryIO) -> bool:
+    """Whether `file` is empty or a wire log so far, of which a kill may have left no more than a torn line."""
+    file.seek(0)
+    first = file.readline(_LONG)
+    if not first or (_TORN_START.fullmatch(first.rstrip(b"\n")) and not file.read(1)):
+        return True
+    others = (file.readline(_LONG) for _ in range(_PATIENCE - 1))
+    return any(_START.match(raw) for raw in chain([first], others))
 
 
 def read_wire_log(path: str | Path) -> Iterator[tuple[float, str, bytes]]:
@@ -173,7 +215,7 @@ def _bytes_of(literal: bytes) -> bytes:
 def _check_format(path: str | Path, line: Line) -> None:
     written = line.facts.get("wire_log", FORMAT)
     if not isinstance(written, int) or written > FORMAT:
+        by = f", written by labctl {line.facts['labctl']}" if line.facts.get("labctl") else ""
         raise NoWireLogError(
-            f"{path}: line {line.number} is of wire log format {written}, written by labctl "
-            f"{line.facts.get('labctl', '')}; this one reads up to {FORMAT}"
+            f"{path}: line {line.number} is of wire log format {written}{by}; this one reads up to {FORMAT}"
         )

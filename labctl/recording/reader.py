@@ -27,7 +27,8 @@ class RunSummary:
 
     started, ended: UTC, ISO 8601; where nobody closed the file, the last step's. attributes: the flat
     provenance (`chip_serial`, `operator`, ...). summary: what the protocol returned. unsettled: operations
-    with an intent and no outcome, so in a killed run pulses of unknown dose.
+    with an intent and no outcome, so in a killed run pulses of unknown dose. unknown_dose: pulses of which nobody can
+    say whether they were applied, those among them.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class RunSummary:
     operations: int
     events: int
     pulses: int
+    unknown_dose: int
     unsettled: int
     attributes: Mapping[str, Any]
     summary: Mapping[str, Any]
@@ -89,10 +91,19 @@ def _summary(path: Path, file: h5py.File, commit: Commit) -> RunSummary:
         operations=commit.operations,
         events=commit.events,
         pulses=commit.pulses,
+        unknown_dose=_unknown_dose(file["operations"], commit),
         unsettled=commit.unsettled,
         attributes={name: item for name, item in attributes.items() if name not in layout.OWN_ATTRIBUTES},
         summary=msgspec.json.decode(texts["summary"] or "{}", type=dict[str, Any]),
     )
+
+
+def _unknown_dose(operations: h5py.Group, commit: Commit) -> int:
+    """Events of unknown dose; of what is in flight in a live run nothing is unknown yet."""
+    settled, intended = commit.operations, commit.operations_intended
+    events = operations["events"][:intended]
+    unknown = int(events[:settled][operations["state"][:settled] == layout.State.UNKNOWN_DOSE].sum())
+    return unknown + (int(events[settled:].sum()) if commit.outcome is Outcome.KILLED else 0)
 
 
 @contextlib.contextmanager

@@ -146,6 +146,10 @@ class CrossbarMacro:
         self._ageing.change(time, self._cells.pace(temperature))
         self._seen = None
 
+    def wait(self, time: float) -> None:
+        """Until `time`, s on the bench's clock, nothing happens to the cells but that they age."""
+        self._moment(time, 0.0)
+
     @property
     def time(self) -> float:
         """s on the bench's clock, of the last thing that happened to the chip; 0 where nothing has."""

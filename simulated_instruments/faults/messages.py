@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 
 from labctl.links.blocks import Buffer
 from labctl.links.frames import HEADER_SIZE, OVERHEAD, START
 
 from ..scpi.framing import INCOMPLETE, Framer
 from ..scpi.input_buffer import InputBuffer
+from ..wire import FRAME_SILENCE
 
 _LENGTH = slice(8, 12)  # of a frame's header: bytes of payload, little-endian
 _WORDS = re.compile(rb"[:*A-Za-z][^\s#]*\s?")
@@ -33,24 +35,37 @@ class Cutter:
         """`stream`: the transport marks no ends."""
         self._framer = Framer(_LARGEST, _LARGEST, end_flag=not stream)
         self._input = InputBuffer()
+        self._given_up: list[bytes] = []
+        self._last_arrival = time.monotonic()
 
     def writable(self) -> memoryview:
         """Memory to receive into."""
         return self._input.room(self._framer.expected)
 
     def append(self, data: Buffer) -> None:
+        if self._is_given_up:
+            waiting = self._input
+            self._given_up.append(bytes(waiting.memory[waiting.start : waiting.stop]))
+            waiting.clear()
         self._input.append(data, 0)
+        self._last_arrival = time.monotonic()
 
     def received(self, count: int) -> None:
+        if self._is_given_up:
+            self.append(bytes(self.writable()[:count]))
+            return
         self._input.received(count)
+        self._last_arrival = time.monotonic()
 
     def clear(self) -> None:
         self._framer.reset()
         self._input.clear()
+        self._given_up.clear()
 
     def messages(self, end: bool) -> list[tuple[bytes, bool]]:
-        """Those that are whole now, each with whether the transport's END ended it."""
-        found = []
+        """Those that are whole now, each with whether the transport's END ended it; and frames that never will be."""
+        found = [(half, False) for half in self._given_up]
+        self._given_up.clear()
         while message := self._next():
             found.append((message, False))
         if end and len(self._input):
@@ -61,6 +76,13 @@ class Cutter:
         if end:
             self.clear()
         return found
+
+    @property
+    def _is_given_up(self) -> bool:
+        """Whether a frame has begun and been followed by a silence."""
+        waiting = self._input
+        begins = bytes(waiting.memory[waiting.start : min(waiting.start + len(START), waiting.stop)])
+        return begins == START and time.monotonic() - self._last_arrival > FRAME_SILENCE
 
     def _next(self) -> bytes:
         waiting = self._input

@@ -12,7 +12,7 @@ from labctl.links.blocks import Buffer
 
 from ..scpi.formatting import Segment
 from ..scpi.output_queue import OutputQueue
-from ..wire import Conversation, HungUp, Interruptible
+from ..wire import Conversation, HungUp, Interruptible, WrappedConversation
 from . import board
 from .kinds import (
     Close,
@@ -29,7 +29,7 @@ from .kinds import (
     WireFault,
 )
 from .messages import Cutter
-from .plan import FaultPlan
+from .plan import FaultPlan, PlanError
 from .record import Injected, Record
 from .schedule import Schedule, Strike
 
@@ -43,10 +43,13 @@ class FaultyWire:
     """
 
     def __init__(self, simulated: board.Simulated, plan: FaultPlan, name: str, record: Record | None = None) -> None:
-        """`name`: the instrument's, as plans and records write it. Raises ValueError where it cannot have a fault."""
-        for fault in plan.faults:
+        """`name`: the instrument's, as plans and records write it. Raises PlanError where it cannot have a fault."""
+        for index, fault in enumerate(plan.faults):
             if not fault.instruments or name in fault.instruments:
-                board.check(fault, simulated)
+                try:
+                    board.check(fault, simulated)
+                except ValueError as problem:
+                    raise PlanError(f"{plan.source}: $.faults[{index}], at {name!r}: {problem}") from None
         self.name = name
         self.simulated = simulated
         self.record = Record(plan.log) if record is None else record
@@ -128,7 +131,7 @@ class _Outgoing:
     hangs_up: bool = False
 
 
-class FaultyConversation:
+class FaultyConversation(WrappedConversation):
     """One connection: every message is cut out, meets its faults, and is carried out when it is due.
 
     Calls that give out bytes wait for those that are late: `patience` s at most where it is set (`wire.Patient`).
@@ -139,9 +142,9 @@ class FaultyConversation:
     def __init__(self, wire: FaultyWire, stream: bool) -> None:
         inner = wire.simulated.wire
         assert inner is not None  # a server connects only to what has a wire
+        super().__init__(inner.connect(stream))
         self.patience: float | None = None
         self._wire = wire
-        self._inner = inner.connect(stream)
         self._stream = stream
         self._powered = wire.powered
         self._cutter = Cutter(stream)
@@ -372,15 +375,7 @@ class FaultyConversation:
 
     def status_byte(self) -> int:
         self._check()
-        return self._inner.status_byte() | (0x10 if self._ready.pending else 0)
-
-    @property
-    def requests_service(self) -> bool:
-        return self._inner.requests_service
-
-    @property
-    def service_requests(self) -> int:
-        return self._inner.service_requests
+        return super().status_byte() | (0x10 if self._ready.pending else 0)
 
     @property
     def pending(self) -> int:

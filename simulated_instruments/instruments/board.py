@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..chips.crossbar import CrossbarMacro
 from ..scpi import ScpiError
 from ..wire import Wire
+from .bench_clock import MAX_ADVANCE, advance
 from .chip_socket import ChipOptions, ChipSocket
 from .clocks import BoardClock
 
@@ -39,7 +40,6 @@ READ_TIME = 4e-6
 READ_VOLTAGE = 0.2
 """V after a reset."""
 MAX_REPEATS = 10_000
-MAX_ADVANCE = 1e9
 _TEMPERATURES = (250.0, 400.0)  # K, outside of which the self-test fails
 _MAX_READINGS = 1 << 26  # of one answer
 _NAMES = {number: name for name, number in OPERATIONS.items()}
@@ -281,11 +281,7 @@ class MemoryBoard:
 
     def advance(self, seconds: float) -> None:
         """Let virtual time pass."""
-        _within(seconds, 0.0, MAX_ADVANCE, "s")
-        try:
-            self.clock.advance(seconds)
-        except ValueError as problem:
-            raise ScpiError(-221, str(problem)) from None
+        advance(self.clock, _within(seconds, 0.0, MAX_ADVANCE, "s"))
 
     def self_test(self) -> int:
         """0 when well; bit 0: temperature out of range; bit 1: every reading of the first row at an end of the ADC."""

@@ -54,6 +54,8 @@ class ChipSocket:
         """Save what the chip remembers. May be called twice: the chip is saved once, as long as it is ours."""
         try:
             if self._lock is not None and self._path is not None:
+                if self.clock.virtual:  # the next one starts where this one ends
+                    self.chip.wait(self.clock.now())
                 self.chip.save(self._path)
         finally:
             self.release()

@@ -66,6 +66,7 @@ class Source:
         for quantity in WORDS:
             yield from self._source_side(quantity)
             yield from self._sweep_commands(quantity)
+            yield from self._list_commands(quantity)
 
     @contextmanager
     def _sourcing(self) -> Iterator[None]:
@@ -164,6 +165,20 @@ class Source:
                 with refusing(POWER):
                     self.channel.set_level(quantity, sweep.level)
 
+        modes = Keyword("FIXed", "SWEep", "LIST")
+        return [
+            value(f"{header}:MODE", modes, lambda: self.sweeps[quantity].mode, set_mode),
+            of_sweep("STARt", level, "start"),
+            of_sweep("STOP", level, "stop"),
+            of_sweep("STEP", width, "step"),
+            of_sweep("CENTer", level, "centre"),
+            of_sweep("SPAN", width, "span"),
+        ]
+
+    def _list_commands(self, quantity: Quantity) -> list[Command]:
+        header, most = f"SOURce:LIST:{WORDS[quantity]}", LARGEST[quantity]
+        many = Numeric(unit=unit(quantity), minimum=-most, maximum=most, repeat=True)
+
         def set_list(*levels: float) -> None:
             self.sweeps[quantity].listed = list(levels)
 
@@ -173,27 +188,13 @@ class Source:
                 raise ScpiError(-223, f"a list has {LONGEST_LIST} points at most")
             listed.extend(levels)
 
-        many = Numeric(unit=unit(quantity), minimum=-most, maximum=most, repeat=True)
+        def told() -> str:
+            return ",".join(map(nr3, self.sweeps[quantity].listed))
+
         return [
-            value(
-                f"{header}:MODE",
-                Keyword("FIXed", "SWEep", "LIST"),
-                lambda: self.sweeps[quantity].mode,
-                set_mode,
-            ),
-            of_sweep("STARt", level, "start"),
-            of_sweep("STOP", level, "stop"),
-            of_sweep("STEP", width, "step"),
-            of_sweep("CENTer", level, "centre"),
-            of_sweep("SPAN", width, "span"),
-            Command(
-                f"SOURce:LIST:{WORDS[quantity]}",
-                set=set_list,
-                query=lambda: ",".join(map(nr3, self.sweeps[quantity].listed)),
-                parameters=(many,),
-            ),
-            Command(f"SOURce:LIST:{WORDS[quantity]}:APPend", set=append, parameters=(many,)),
-            Command(f"SOURce:LIST:{WORDS[quantity]}:POINts", query=lambda: len(self.sweeps[quantity].listed)),
+            Command(header, set=set_list, query=told, parameters=(many,)),
+            Command(f"{header}:APPend", set=append, parameters=(many,)),
+            Command(f"{header}:POINts", query=lambda: len(self.sweeps[quantity].listed)),
         ]
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from ..network import Lead
 from ..scpi import Command, Instrument, Keyword, Numeric, ScpiError, Text, setting
+from ..scpi.parameters import Parameter
 from ..wire import Site
 from .keithley import DataFormat, SmuOptions, beeper, refusing
 from .keithley_2450_buffers import (
@@ -76,6 +77,7 @@ class Keithley2450Firmware:
         yield from self.model.commands()
         yield from self._reading_commands()
         yield from self._buffer_commands()
+        yield from self._content_commands()
         yield from self._statistics_commands()
         yield from self._system_commands()
         yield from beeper()
@@ -156,11 +158,13 @@ class Keithley2450Firmware:
         )
 
     def _buffer_commands(self) -> list[Command]:
+        """Buffers that are made, sized and emptied."""
         buffers = self.buffers
         size = Numeric(integer=True, minimum=FEWEST, maximum=MOST, default=FIRST_SIZE)
-        position = Numeric(integer=True, minimum=1, maximum=MOST)
         style = Keyword("COMPact", "STANdard", "FULL", "WRITable", "FULLWRITable", optional=True)
-        fill = Keyword("CONTinuous", "ONCE")
+
+        def make(name: str, points: int, style: str = "STAN") -> None:  # noqa: ARG001 -- buffers of all styles keep all
+            buffers.make(name, points)
 
         def resize(points: int, name: str = DEFAULT) -> None:
             buffers[name].size = points
@@ -168,45 +172,50 @@ class Keithley2450Firmware:
         def set_fill(word: str, name: str = DEFAULT) -> None:
             buffers[name].once = word == "ONCE"
 
-        def data(first: int, last: int, name: str = DEFAULT, *elements: str) -> str:
-            return self._answer(buffers[name], buffers[name].between(first, last), elements)
-
         return [
-            Command(
-                "TRACe:MAKE",
-                set=lambda name, points, style="STAN": buffers.make(name, points),  # noqa: ARG005 -- all keep all
-                parameters=(Text(), size, style),
-            ),
+            Command("TRACe:MAKE", set=make, parameters=(Text(), size, style)),
             Command("TRACe:DELete", set=buffers.delete, parameters=(Text(),)),
             Command("TRACe:CLEar", set=lambda name=DEFAULT: buffers[name].clear(), parameters=(_BUFFER,)),
-            Command(
-                "TRACe:POINts",
-                set=resize,
-                query=lambda name=DEFAULT: buffers[name].size,
-                parameters=(size, _BUFFER),
-                query_parameters=(_BUFFER,),
-            ),
-            Command("TRACe:ACTual", query=lambda name=DEFAULT: len(buffers[name]), query_parameters=(_BUFFER,)),
-            Command(
-                "TRACe:ACTual:STARt",
-                query=lambda name=DEFAULT: min(len(buffers[name]), 1),
-                query_parameters=(_BUFFER,),
-            ),
-            Command("TRACe:ACTual:END", query=lambda name=DEFAULT: len(buffers[name]), query_parameters=(_BUFFER,)),
-            Command(
-                "TRACe:FILL:MODE",
-                set=set_fill,
-                query=lambda name=DEFAULT: "ONCE" if buffers[name].once else "CONT",
-                parameters=(fill, _BUFFER),
-                query_parameters=(_BUFFER,),
-            ),
-            Command(
-                "TRACe:DATA",
-                query=data,
-                query_parameters=(position, position, _BUFFER, Keyword(*ELEMENTS, optional=True, repeat=True)),
+            self._of_buffer("POINts", lambda buffer: buffer.size, resize, size),
+            self._of_buffer(
+                "FILL:MODE",
+                lambda buffer: "ONCE" if buffer.once else "CONT",
+                set_fill,
+                Keyword("CONTinuous", "ONCE"),
             ),
             Command("TRACe:TRIGger", set=self._fill, parameters=(_BUFFER,)),
         ]
+
+    def _content_commands(self) -> list[Command]:
+        """What is in a buffer."""
+        position = Numeric(integer=True, minimum=1, maximum=MOST)
+        elements = Keyword(*ELEMENTS, optional=True, repeat=True)
+
+        def data(first: int, last: int, name: str = DEFAULT, *elements: str) -> str:
+            return self._answer(self.buffers[name], self.buffers[name].between(first, last), elements)
+
+        return [
+            self._of_buffer("ACTual", len),
+            self._of_buffer("ACTual:STARt", lambda buffer: min(len(buffer), 1)),
+            self._of_buffer("ACTual:END", len),
+            Command("TRACe:DATA", query=data, query_parameters=(position, position, _BUFFER, elements)),
+        ]
+
+    def _of_buffer(
+        self,
+        node: str,
+        read: Callable[[Buffer], int | str],
+        write: Callable[..., None] | None = None,
+        parameter: Parameter | None = None,
+    ) -> Command:
+        """What is asked, and may be set, of the buffer that is named last, or else of the first one."""
+        return Command(
+            f"TRACe:{node}",
+            set=write,
+            query=lambda name=DEFAULT: read(self.buffers[name]),
+            parameters=() if parameter is None else (parameter, _BUFFER),
+            query_parameters=(_BUFFER,),
+        )
 
     def _statistics_commands(self) -> list[Command]:
         kinds = {"AVERage": "MEAN", "MAXimum": "MAX", "MINimum": "MIN", "STDDev": "SDEV"}

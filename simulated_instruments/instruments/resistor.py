@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from ..network import Bias, Lead, Sensed
+from ..quantities import quantity
 from ..wire import Site
 from .clocks import BoardClock, VirtualClock, WallClock
 
@@ -102,15 +103,10 @@ def _ohms(written: float | str) -> float:
     """`10 kOhm`, or a plain number. Raises ValueError."""
     if not isinstance(written, str):
         return written
-    from quantiphy import InvalidNumber, Quantity  # here: only who writes a unit waits for it
-
     try:
-        parsed = Quantity(written)
-    except InvalidNumber:
-        raise ValueError(f"resistance is a number with a unit, as in '10 kOhm', not {written!r}") from None
-    if parsed.units.casefold() not in ("", "ohm", "ohms", "ω"):
-        raise ValueError(f"resistance is in Ohm, as in '10 kOhm', not {written!r}")
-    return float(parsed)
+        return quantity(written, "Ohm", "10 kOhm")
+    except ValueError as problem:
+        raise ValueError(f"resistance: {problem}") from None
 
 
 def build(options: dict[str, Any], site: Site) -> ResistorFixture:  # noqa: ARG001 -- as the entry point asks for

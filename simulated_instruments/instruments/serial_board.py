@@ -47,11 +47,10 @@ from labctl.links.frames import ANSWER, Damaged, Frame, FrameDecoder, encode
 from ..scpi import ScpiError
 from ..scpi.formatting import Segment
 from ..scpi.output_queue import OutputQueue
-from ..wire import Site
+from ..wire import FRAME_SILENCE, Site
 from .board import FIRMWARE, MAX_GATE, MAX_VOLTS, PULSE_TIME, READ_TIME, WIDTHS, MemoryBoard, SimulatedBoard, Work
 from .chip_socket import ChipOptions
 
-_SILENCE = 0.25  # s after which a frame that is half there is given up
 _SENT_AHEAD = 64 * 1024  # bytes of answers that may wait before the next request does
 _PAYLOADS = (256, 1 << 28)
 _TIMED_HEAD = 8  # bytes of an answer that ends a piece of work, before its values
@@ -325,7 +324,7 @@ class FrameConversation:
     def _was_silent(self) -> bool:
         """Whether no byte came for long while part of a frame was there: not while we were at work or sent answers."""
         is_half = self._decoder.is_midway and not self.backlog
-        return is_half and time.monotonic() - self._listening_since > _SILENCE
+        return is_half and time.monotonic() - self._listening_since > FRAME_SILENCE
 
     def _end_silence(self) -> None:
         """What is half there will not be completed."""

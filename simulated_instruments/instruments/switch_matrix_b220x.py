@@ -2,7 +2,8 @@
 
 Channels are `(@CIIOO)`: card, input, output. In the automatic configuration the four cards are one, card 0, with
 outputs 1 to 48; in the normal one they are cards 1 to 4 with outputs 1 to 12 each (the inputs of all are joined here).
-Commands and reset states as in the B2200A/B2201A user's guide (B2200-90010). Left out: light pen, set-ups in memory.
+Commands and reset states are those of the B2200A/B2201A user's guide (B2200-90010), from memory of it: not checked word
+by word. Left out: light pen, set-ups in memory.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from ..scpi import Answer, Boolean, ChannelList, Command, Instrument, Keyword, N
 from .switch_matrix import Crosspoint, MatrixOptions, Relays
 
 _INPUTS, _CARDS, _OUTPUTS = 14, 4, 12
-_SETTLING = 10e-3  # s, of its relays
+_SETTLING = 10e-3  # s, of its relays, an estimate
 _COUPLED = (1, 3, 5, 7, 9, 11, 13)
 _NO_PORT = -1
 _ALL = -1

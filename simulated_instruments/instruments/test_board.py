@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ..scpi import Block, Boolean, Command, Instrument, Keyword, Numeric, ScpiError, quoted, setting
 from ..wire import Site
+from .bench_clock import time_commands
 from .board import (
     FIRMWARE,
-    MAX_ADVANCE,
     MAX_GATE,
     MAX_REPEATS,
     MAX_VOLTS,
@@ -43,7 +43,7 @@ def scpi_face(board: MemoryBoard) -> Instrument:
             *_setting_commands(board),
             *_pulse_commands(board),
             *_read_commands(board),
-            *_time_commands(board),
+            *time_commands(board.clock),
         ],
         on_reset=board.reset,
         on_message=board.begin_message,
@@ -161,15 +161,6 @@ def _read_region(board: MemoryBoard, row: int, col: int, rows: int, cols: int, r
     first = np.arange(row, row + rows, dtype=np.uint32)[:, np.newaxis] * np.uint32(chip.cols)
     where: Cells = (first + np.arange(col, col + cols, dtype=np.uint32)).astype(np.uint32).ravel()
     return board.read(where, repeats)
-
-
-def _time_commands(board: MemoryBoard) -> list[Command]:
-    seconds = Numeric(unit="S", minimum=0.0, maximum=MAX_ADVANCE)
-    return [
-        Command("SYSTem:TIME", query=board.clock.now),
-        Command("SYSTem:TIME:VIRTual", query=lambda: board.clock.virtual),
-        Command("SYSTem:TIME:ADVance", set=board.advance, parameters=(seconds,)),
-    ]
 
 
 def build(options: dict[str, Any], site: Site) -> SimulatedBoard[Instrument]:

@@ -25,7 +25,7 @@ from .input_buffer import InputBuffer
 from .lexer import Unit, units
 from .output_queue import OutputQueue
 from .parameters import Parameter
-from .status import ServiceRequest
+from .service import Serviced
 
 if TYPE_CHECKING:
     from .instrument import Instrument
@@ -34,10 +34,11 @@ _BLANK = re.compile(rb"[\x00-\x20]*+")
 _SENT_AHEAD = 64 * 1024  # a stream's answers that may wait before the next message of the stream does
 
 
-class Exchange:
+class Exchange(Serviced):
     """Made by `Instrument.connect`. Its buffers are its own; status and settings are the instrument's."""
 
     def __init__(self, instrument: Instrument, stream: bool) -> None:
+        super().__init__(instrument.status, instrument.lock)
         self._instrument = instrument
         self._stream = stream
         self._input = InputBuffer()
@@ -46,7 +47,6 @@ class Exchange:
         self._path = instrument.tree.root
         self._response: Response | None = None
         self._lent: list[weakref.ref[Array]] = []
-        self._service = ServiceRequest(instrument.status)
 
     def write(self, data: Buffer, end: bool = False) -> None:
         """Take a fragment and carry out the messages it completes. `end`: the transport's END came with it.
@@ -125,25 +125,6 @@ class Exchange:
         """What was given out was not read, says the transport, and a new message has come: -410."""
         with self._instrument.lock:
             self._report(ScpiError(-410))
-
-    def status_byte(self) -> int:
-        """What a serial poll reads. Bit 6 is RQS: set by a new reason for service, cleared by this poll."""
-        with self._instrument.lock:
-            return self._service.poll(self.message_available)
-
-    @property
-    def requests_service(self) -> bool:
-        """Whether the service request line is pulled: a new reason for service was not polled yet."""
-        with self._instrument.lock:
-            self._update_request()
-            return self._service.pulled
-
-    @property
-    def service_requests(self) -> int:
-        """How often the line was pulled since the connection was made."""
-        with self._instrument.lock:
-            self._update_request()
-            return self._service.count
 
     @property
     def backlog(self) -> int:
@@ -266,10 +247,3 @@ class Exchange:
         self._framer.reset()
         self._input.clear()
         self._response = None
-
-    def _report(self, error: ScpiError) -> None:
-        self._instrument.status.report(error)
-        self._update_request()
-
-    def _update_request(self) -> None:
-        self._service.update(self.message_available)

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import msgspec
 from pyvisa import rname
 
-from ..faults import FaultPlan, FaultyWire, read_plan
+from ..faults import FaultPlan, FaultyWire, PlanError, read_plan
 from ..faults.record import Record
 from ..wire import Site, Wire
 
@@ -69,7 +69,7 @@ class SimulatedBench:
     def __init__(self, source: str, folder: Path, entries: Mapping[str, Entry], faults: Path | None = None) -> None:
         """source: the file's name as errors should say it. faults: a plan for all its wires, instead of the file's."""
         self.entries = entries
-        self._source = source
+        self.source = source
         self._folder = folder
         self._lock = threading.RLock()  # building one may need another
         self._built: dict[str, SimulatedInstrument] = {}
@@ -120,7 +120,7 @@ class SimulatedBench:
             self._built = {}
 
     def _build(self, entry: Entry) -> SimulatedInstrument:
-        where = f"{self._source}: $.simulated.{entry.name}"
+        where = f"{self.source}: $.simulated.{entry.name}"
         if entry.name in self._building:
             raise HostingError(f"{where}: needs itself, by way of {' and '.join(self._building)}")
         build = _load_simulator(entry.simulator, f"{where}.simulator")
@@ -139,14 +139,15 @@ class SimulatedBench:
     def _made_faulty(self, entry: Entry, simulated: SimulatedInstrument) -> FaultyWire:
         """Its wire, with the faults of its plan. Instruments with the same plan share it, and one record."""
         path = self._faults or self._folder / entry.faults
-        where = f"{self._source}: $.simulated.{entry.name}"
         try:
             if path not in self._plans:
-                plan = read_plan(path)
+                sharing = [each.name for each in self.wired if self._faults or each.faults == entry.faults]
+                plan = read_plan(path, sharing)
                 self._plans[path] = plan, Record(plan.log)
             return FaultyWire(simulated, self._plans[path][0], entry.name, self._plans[path][1])
-        except (ValueError, OSError) as problem:
-            raise HostingError(f"{where}.faults: {problem}") from None
+        except PlanError as problem:
+            named_by = "" if self._faults else f"{self.source}: $.simulated.{entry.name}.faults: "
+            raise HostingError(f"{named_by}{problem}") from None
 
     def _named(self, name: str) -> SimulatedInstrument:
         """Another one of this bench file. Raises ValueError where there is none of that name."""

@@ -8,7 +8,7 @@ from labctl.links.blocks import Buffer
 
 from ..scpi.formatting import Segment
 from ..scpi.output_queue import OutputQueue
-from ..wire import Conversation, Wire
+from ..wire import Conversation, Wire, WrappedConversation
 
 _BITS = 10
 _GRAIN = 0.01  # s of bytes moved at once
@@ -25,11 +25,11 @@ class PacedWire:
         return PacedConversation(self._wire.connect(stream), self._baud_rate)
 
 
-class PacedConversation:
+class PacedConversation(WrappedConversation):
     """Each call that moves bytes takes the seconds they need."""
 
     def __init__(self, conversation: Conversation, baud_rate: int) -> None:
-        self._inner = conversation
+        super().__init__(conversation)
         self._seconds_per_byte = _BITS / baud_rate
         self._grain = max(int(_GRAIN / self._seconds_per_byte), 1)
         self._waiting = OutputQueue()
@@ -63,17 +63,6 @@ class PacedConversation:
     def clear(self) -> None:
         self._waiting.clear()
         self._inner.clear()
-
-    def status_byte(self) -> int:
-        return self._inner.status_byte()
-
-    @property
-    def requests_service(self) -> bool:
-        return self._inner.requests_service
-
-    @property
-    def service_requests(self) -> int:
-        return self._inner.service_requests
 
     @property
     def pending(self) -> int:

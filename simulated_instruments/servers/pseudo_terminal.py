@@ -3,6 +3,9 @@
 The line is binary clean and has no echo. As at the end of a real cable, the instrument does not see programs come and
 go, and speed and framing are nothing to it (`pacing.PacedWire` keeps to a speed). What is under way to a program that
 leaves, or flushes its input as pyserial does on opening, is lost.
+
+Systems give the number of a terminal away again. So on Linux the port's link leads there by way of this process
+(`/proc`): where that was killed, it leads nowhere, and never to somebody else's terminal.
 """
 
 from __future__ import annotations
@@ -136,6 +139,7 @@ class _Terminal:
         self._ours, theirs = os.openpty()
         self._status = memoryview(bytearray(1))
         self._is_used = False
+        self._marker = -1
         try:
             self._name = os.ttyname(theirs)
             tty.setraw(theirs)
@@ -144,7 +148,7 @@ class _Terminal:
             fcntl.ioctl(self._ours, termios.TIOCPKT, struct.pack("i", 1))  # each read begins with what was done
             other = path.with_name(f"{path.name}.{os.getpid()}")
             other.unlink(missing_ok=True)
-            other.symlink_to(self._name)
+            other.symlink_to(self._lasting_name())
             other.replace(path)
         except BaseException:
             self.close()
@@ -152,6 +156,18 @@ class _Terminal:
 
     def close(self) -> None:
         os.close(self._ours)
+        if self._marker >= 0:
+            os.close(self._marker)
+
+    def _lasting_name(self) -> str:
+        """What leads to the programs' end for as long as this process lives; just its name where there is no such."""
+        if hasattr(os, "O_PATH"):
+            self._marker = os.open(self._name, os.O_PATH)  # marks it without opening it
+            lasting = f"/proc/{os.getpid()}/fd/{self._marker}"
+            with contextlib.suppress(OSError):
+                if os.path.samefile(lasting, self._name):
+                    return lasting
+        return self._name
 
     def wait(self, alarm: int) -> bool:
         """Until something may have come; False where it is the alarm."""

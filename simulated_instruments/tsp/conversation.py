@@ -13,7 +13,7 @@ from labctl.links.blocks import Buffer
 
 from ..scpi.errors import ScpiError
 from ..scpi.formatting import Segment
-from ..scpi.status import ServiceRequest
+from ..scpi.service import Serviced
 
 if TYPE_CHECKING:
     from .instrument import TspInstrument
@@ -24,10 +24,11 @@ _SENT_AHEAD = 64 * 1024  # a stream's answers that may wait before its next mess
 _MOST_ANSWERS = 64 * 1024 * 1024  # bytes
 
 
-class TspConversation:
+class TspConversation(Serviced):
     """Made by `TspInstrument.connect`. Its buffers are its own; everything else is the instrument's."""
 
     def __init__(self, instrument: TspInstrument, stream: bool) -> None:
+        super().__init__(instrument.status, instrument.lock)
         self._instrument = instrument
         self._stream = stream
         self._input = bytearray()
@@ -36,7 +37,6 @@ class TspConversation:
         self._answers: deque[bytes] = deque()
         self._given = 0  # bytes of the first answer that were read
         self.pending = 0
-        self._service = ServiceRequest(instrument.status)
 
     def write(self, data: Buffer, end: bool = False) -> None:
         with self._instrument.lock:
@@ -80,22 +80,9 @@ class TspConversation:
             self._forget_answers()
             self._update_request()
 
-    def status_byte(self) -> int:
-        """What a serial poll reads. Bit 6 is RQS: set by a new reason for service, cleared by this poll."""
-        with self._instrument.lock:
-            return self._service.poll(self.pending > 0)
-
     @property
-    def requests_service(self) -> bool:
-        with self._instrument.lock:
-            self._update_request()
-            return self._service.pulled
-
-    @property
-    def service_requests(self) -> int:
-        with self._instrument.lock:
-            self._update_request()
-            return self._service.count
+    def message_available(self) -> bool:
+        return self.pending > 0
 
     @property
     def backlog(self) -> int:
@@ -159,13 +146,6 @@ class TspConversation:
         if self._input and not self._is_ahead:
             self._run()
         self._update_request()
-
-    def _report(self, error: ScpiError) -> None:
-        self._instrument.status.report(error)
-        self._update_request()
-
-    def _update_request(self) -> None:
-        self._service.update(self.pending > 0)
 
 
 def _ends(data: bytes, until: int | None) -> bool:

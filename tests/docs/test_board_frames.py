@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benches import labctl
 from demo_boards import compile_demo_board, demo_line
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -287,6 +288,29 @@ def programmed(driver: SerialBoard) -> list[np.ndarray]:
         found.append(driver.read(repeats=2).codes)
     found.append(driver.multiply(np.linspace(0, 0.3, 20 * 32, dtype=np.float32).reshape(20, 32)))
     return found
+
+
+def test_the_demo_board_says_how_it_is_used(program: Path) -> None:
+    done = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: demo_board ")
+    for wrong in (["--nonsense"], ["/dev/null", "more"]):
+        refused = subprocess.run([program, *wrong], capture_output=True, text=True, check=False)
+        assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", done.stdout)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no pseudo-terminals on Windows")
+def test_the_demo_board_is_tried_without_a_cable_as_the_page_says(program: Path, tmp_path: Path) -> None:
+    (recipe,) = re.findall(r"^```toml\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    with subprocess.Popen([program, "--pty"], stdout=subprocess.PIPE, text=True) as board:
+        try:
+            assert board.stdout is not None
+            (tmp_path / "demo.toml").write_text(recipe.replace("/dev/pts/7", board.stdout.readline().strip()))
+            for _ in range(2):  # it stays when a program leaves
+                done = labctl("bench", "check", "demo.toml", cwd=tmp_path)
+                assert done.returncode == 0, done.stderr
+                assert IDENTITY[0] in done.stdout
+        finally:
+            board.kill()
 
 
 @pytest.mark.parametrize("kind", ["pty", "socket"] if os.name == "posix" else ["socket"])

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benches import started
 
+from labctl.links.visa import VisaLink
 from labctl.simulated_instruments.instruments.test_board import build
 from labctl.simulated_instruments.wire import Site
 
@@ -86,6 +88,27 @@ def test_the_bench_file_of_its_document_is_one(tmp_path: Path) -> None:
     done = run_python("from labctl.cli import main; main(['bench', 'check', 'bench.toml'])", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "chip R40-0001, 512 x 512" in done.stdout
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere 127.0.0.1 is the only address there is")
+def test_the_bench_of_source_measure_units_is_served_as_its_document_says(tmp_path: Path) -> None:
+    document = DOCS / "smu-bench.md"
+    bench = next(text for text in fences(document, "toml") if text.startswith("# smu-bench.toml"))
+    (command,) = (text.split() for text in fences(document, "sh") if "sim serve" in text)
+    (tmp_path / "smu-bench.toml").write_text(bench, encoding="utf-8")
+    host = f"127.{1 + os.getpid() % 250}.{os.getpid() // 250 % 250}.7"  # where nobody else has port 5025
+    server = started(*command[1:], "--host", host, cwd=tmp_path)
+    assert server.stdout is not None
+    served = dict(server.stdout.readline().split() for _ in range(4))
+    try:
+        assert list(served) == ["matrix", "smu", "pulser", "clock"]
+        assert served["matrix"] == f"TCPIP0::{host}::5025::SOCKET"
+        for name, model in (("matrix", "707B"), ("smu", "2636B"), ("pulser", "335"), ("clock", "BENCH-CLOCK")):
+            with VisaLink(served[name], visa_library="@py", timeout_s=10) as link:
+                assert model in link.idn
+    finally:
+        server.terminate()
+        assert server.communicate(timeout=20)[1] == ""
 
 
 def test_a_driver_from_outside_the_tree_is_listed_and_programs_its_board(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from wires import Cable
 
 from labctl.array import Operation, Readout
 from labctl.drivers.numbered_board import NumberedBoard
-from labctl.errors import LinkError
+from labctl.errors import LinkError, LinkTimeoutError
+from labctl.links.board_frames import Kind
 from labctl.simulated_instruments.wire import Conversation, HungUp, Wire
 
 CELLS = 1024
@@ -230,6 +231,33 @@ def test_a_strangers_read_does_not_pass_for_ours(tmp_path: Path, kind: type[Serv
         with pytest.raises(LinkError, match=r"last work is now 2, not one of ours \(0 to 1\): .* used by someone else"):
             driver.read()
         assert driver.read().codes.shape == (1, CELLS)
+
+
+@pytest.mark.parametrize("applied", [0, 1, 2, 3])
+def test_a_batch_in_parts_that_breaks_off_counts_once(tmp_path: Path, applied: int) -> None:
+    with served_board(tmp_path, ServedSerialBoard, max_payload=1024) as board, board.driver() as driver:
+        whole = batch_of(range(1000))
+        driver.pulse(whole)
+        assert (driver.sequence, driver.snapshot()["sequence"]) == (2, 3)
+        request, left = driver._request, applied
+
+        def breaking(kind: Kind, *pieces: Any, **limits: Any) -> memoryview:
+            nonlocal left
+            left -= kind is Kind.PULSE
+            if left < 0:
+                raise LinkTimeoutError("gone")
+            return request(kind, *pieces, **limits)
+
+        driver._request = breaking
+        if applied < 3:
+            with pytest.raises(LinkTimeoutError):
+                driver.pulse(whole)
+        else:
+            driver.pulse(whole)
+        driver._request = request
+        assert driver.sequence == 2 + (applied > 0)
+        driver.pulse(whole)
+        assert driver.sequence == 3 + (applied > 0)
 
 
 @BOTH

@@ -10,7 +10,8 @@ import pytest
 from instruments import Leads, served
 
 from labctl.drivers.pulse_generator import PulseGenerator, PulseSource
-from labctl.errors import BenchError, InstrumentError
+from labctl.drivers.pulses import NotPulsedError
+from labctl.errors import BenchError
 from labctl.links.wire_log import read_wire_log
 from labctl.simulated_instruments.instruments import pulse_generator
 
@@ -31,7 +32,7 @@ def pulses(leads: Leads, name: str) -> list[tuple[float, float]]:
     return [each for _, each in leads.lead(name).told if isinstance(each, tuple)]
 
 
-def test_a_pulse_has_the_height_and_the_width_it_should_and_is_one_crossing(
+def test_a_pulse_has_the_height_and_the_width_it_should_and_is_one_crossing_with_another_for_its_shape(
     generator: tuple[Any, Leads, Path],
 ) -> None:
     driver, leads, log = generator
@@ -39,10 +40,12 @@ def test_a_pulse_has_the_height_and_the_width_it_should_and_is_one_crossing(
     assert isinstance(output, PulseSource)
     output.output(True)
     shapes = [(2.5, 1e-6), (2.5, 1e-6), (1.3, 100e-9), (3.9, 1e-3), (0.002, 20e-9)]
-    for level, width in shapes:
+    shaped = [True, False, True, True, True]
+    for (level, width), is_shaped in zip(shapes, shaped, strict=True):
         before = len(list(read_wire_log(log)))
         output.pulse(level, width)
-        assert [direction for _, direction, _ in read_wire_log(log)][before:] == [">", "<"]
+        crossing = [">", "<"]
+        assert [direction for _, direction, _ in read_wire_log(log)][before:] == crossing * (1 + is_shaped)
     given = pulses(leads, "one")
     assert [level for level, _ in given] == pytest.approx([level for level, _ in shapes], abs=1e-4)
     assert [width for _, width in given] == pytest.approx([width for _, width in shapes], rel=1e-3)
@@ -63,7 +66,7 @@ def test_an_output_that_is_off_gives_no_pulse(generator: tuple[Any, Leads, Path]
     driver, leads, _ = generator
     driver.channel("1").output(True)
     driver.safe_state()
-    with pytest.raises(InstrumentError, match="output 1 gives no pulse: it is off"):
+    with pytest.raises(NotPulsedError, match="output 1 gives no pulse: it is off"):
         driver.channel("1").pulse(1.0, 1e-6)
     assert pulses(leads, "one") == []
     assert leads.lead("one").told[-1][1] is None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +17,11 @@ from benches import write_bench
 
 import labctl
 from labctl.bench.live import load_bench
+from labctl.cli import _run
 from labctl.drivers.pymeasure_auxiliary import PyMeasureAuxiliary, PyMeasureSettings
-from labctl.errors import BenchError, LinkError, RunError
+from labctl.errors import BenchError, LinkError, RunError, SafeStateError, SettingsError
 from labctl.recording.recover import recover
+from labctl.runner import AuxiliarySampler
 from labctl.simulated_instruments.scpi import Boolean, ChannelList, Command, Instrument, Numeric
 from labctl.simulated_instruments.servers.tcp import TcpServer
 from labctl.units import convert
@@ -168,13 +173,22 @@ def test_an_array_may_do_without(tmp_path: Path, server: TcpServer, supply: Supp
 
 
 def test_one_that_falls_silent_costs_the_run_only_its_readings(
-    tmp_path: Path, server: TcpServer, supply: Supply
+    tmp_path: Path, server: TcpServer, supply: Supply, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = bench_file(tmp_path, server)
     path.write_text(path.read_text().replace("timeout = 1", "timeout = 0.2"))
-    with load_bench(path) as bench, bench.array() as array:
-        supply.answers_left = 2  # snapshot and first sample
-        result = labctl.run("read", array, repeats=2)
+    bench = load_bench(path)
+    array = bench.array()
+    array.connect()
+    supply.answers_left = 2  # snapshot and first sample
+    result = labctl.run("read", array, repeats=2)
+    with pytest.raises(SafeStateError, match=r"NOT in safe state: supply: .*could not be read back"):
+        bench.close()
+    assert result.missed["supply"].startswith("no reading since ")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        f"labctl: supply: {server.resource_name}: ch_1.voltage could not be read: no answer; the run"
+    )
     with labctl.open_run(result.path) as run:
         values = run["auxiliaries"]["supply_ch_1_voltage"].values
         summary = json.loads(
@@ -187,13 +201,90 @@ def test_one_that_falls_silent_costs_the_run_only_its_readings(
     assert "ch_1.voltage could not be read: no answer" in summary["auxiliary_problems"]["supply"]
 
 
+def test_the_command_line_tells_of_one_that_fell_silent_and_was_not_made_safe(
+    tmp_path: Path, server: TcpServer, supply: Supply, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = bench_file(tmp_path, server)
+    text = path.read_text().replace("timeout = 1", "timeout = 0.2")
+    path.write_text(f'safe_state_timeout = "200 ms"\n{text}')
+    supply.answers_left = 3  # on connecting, of the snapshot and of the first sample
+    assert _run(["read-array", "--bench", str(path), "--no-plot", "-q"]) == 3
+    told, said = capsys.readouterr()
+    assert re.search(r"^supply +no reading since \d\d:\d\d:\d\d$", told, re.MULTILINE)
+    first, last = said.splitlines()
+    assert first.startswith("labctl: supply: ")
+    assert last.startswith("labctl: NOT in safe state: supply: ")
+
+
+class Dead:
+    """What stands around an array and, from its second reading on, answers only when `is_up` again."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        self.is_up = True
+
+    def read(self) -> dict[str, float]:
+        self.asked.append(CLOCK[0])
+        if not self.is_up:
+            raise LinkError("no answer")
+        return {"kelvin": 300.0}
+
+
+CLOCK = [0.0]
+
+
+def test_one_that_is_dead_is_asked_ever_more_rarely(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chuck, rows = Dead(), []
+    array = SimpleNamespace(auxiliaries={"chuck": chuck}, quantities={"chuck_kelvin": "K"}, auxiliary_interval=1.0)
+    writer = SimpleNamespace(sample=lambda values, **_: rows.append(values))
+    CLOCK[0] = 100.0
+    monkeypatch.setattr(
+        "labctl.runner.time", SimpleNamespace(**vars(time) | {"monotonic": lambda: CLOCK[0], "time": lambda: CLOCK[0]})
+    )
+    sampler = AuxiliarySampler(array)
+    sampler.begin(writer)
+    chuck.is_up = False
+    for second in range(101, 200):
+        CLOCK[0] = float(second)
+        sampler.sample_when_due()
+    assert chuck.asked == [100, 101, 111, 131, 171]
+    assert len(rows) == 100
+    said = time.strftime("%H:%M:%S", time.localtime(101))
+    assert sampler.missed == {"chuck": f"no reading since {said}"}
+    assert sampler.problems == {"chuck": "no answer"}
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    chuck.is_up = True
+    for second in range(200, 260):
+        CLOCK[0] = float(second)
+        sampler.sample_when_due()
+    assert chuck.asked[5:] == list(range(251, 260))
+    assert sampler.missed == {
+        "chuck": f"no reading since {said} until {time.strftime('%H:%M:%S', time.localtime(251))}"
+    }
+
+
+def test_one_of_which_nothing_is_recorded_is_let_be(tmp_path: Path, server: TcpServer, supply: Supply) -> None:
+    path = bench_file(tmp_path, server)
+    kept = [line for line in path.read_text().splitlines() if not line.startswith(("record", "set", "safe = "))]
+    path.write_text("\n".join(kept))
+    with load_bench(path) as bench, bench.array() as array:
+        result = labctl.run("read", array)
+    assert (result.outcome, result.missed, supply.measured) == ("finished", {}, 0)
+
+
 def test_a_run_does_not_begin_without_it(tmp_path: Path, server: TcpServer, supply: Supply) -> None:
     path = bench_file(tmp_path, server)
     path.write_text(path.read_text().replace("timeout = 1", "timeout = 0.2"))
-    with load_bench(path) as bench, bench.array() as array:
-        supply.answers_left = 0
-        with pytest.raises((RunError, LinkError), match="voltage could not be read"):
-            labctl.run("read", array)
+    bench = load_bench(path)
+    array = bench.array()
+    array.connect()
+    supply.answers_left = 0
+    with pytest.raises((RunError, LinkError), match="voltage could not be read"):
+        labctl.run("read", array)
+    with pytest.raises(SafeStateError):
+        bench.close()
 
 
 @pytest.mark.parametrize(
@@ -204,6 +295,8 @@ def test_a_run_does_not_begin_without_it(tmp_path: Path, server: TcpServer, supp
             "pymeasure.instruments.keysight.Nothing cannot be loaded",
         ),
         ({"class": "no_such_module.Thing"}, "no_such_module.Thing cannot be loaded: No module named"),
+        ({"class": "os.path"}, r"os\.path is no class of a PyMeasure instrument"),
+        ({"class": "pathlib.Path"}, r"pathlib\.Path is no class of a PyMeasure instrument"),
     ],
 )
 def test_a_class_that_is_not_there_is_one_sentence(
@@ -211,6 +304,40 @@ def test_a_class_that_is_not_there_is_one_sentence(
 ) -> None:
     with pytest.raises(BenchError, match=sentence):
         driver(server, **options).connect()
+
+
+def test_two_properties_of_one_column_are_refused(server: TcpServer) -> None:
+    with pytest.raises(
+        SettingsError, match=r"'in_A\.kelvin' and 'in\.A_kelvin' would both be recorded as 'in_A_kelvin'"
+    ):
+        driver(server, record={"in_A.kelvin": "K", "in.A_kelvin": "V"})
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"record": {"ch_1.voltage": "Volts"}}, r"record: 'Volts' is no unit for 'ch_1\.voltage': write its symbol"),
+        ({"options": {"timeout": 3}}, "options: 'timeout' is what timeout says"),
+        ({"options": {"visa_library": "@py"}}, "options: 'visa_library' is what visa_library says"),
+        ({"options": {"adapter": "GPIB0::1::INSTR"}}, "options: 'adapter' is what resource_name says"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_its_settings(
+    server: TcpServer, options: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(SettingsError, match=sentence):
+        driver(server, **options)
+
+
+def test_a_fault_on_connecting_names_it_as_the_bench_does(tmp_path: Path, server: TcpServer, supply: Supply) -> None:
+    path = bench_file(tmp_path, server)
+    path.write_text(path.read_text().replace('safe = { "ch_1.output_enabled"', 'safe = { "ch_1.output_enabld"'))
+    sentence = (
+        r"^supply: TCPIP.*: ch_1\.output_enabld could not be set to False: VoltageChannel has no 'output_enabld'$"
+    )
+    with load_bench(path) as bench, pytest.raises(LinkError, match=sentence), bench.array():
+        pass
+    assert not supply.on[1]  # nothing was set before
 
 
 def test_a_property_that_is_not_there_is_not_made_up(server: TcpServer) -> None:

@@ -324,9 +324,9 @@ def test_a_board_that_reboots_in_a_run_stops_it_with_the_reason_and_no_further_p
             pulsed = board.pulses
 
         with (
+            pytest.raises(LinkError, match="the board has been restarted, its settings are lost") as raised,
             labctl.load_bench(bench_of(tmp_path, board, driver, library)) as bench,
             bench.array() as array,
-            pytest.raises(LinkError, match="the board has been restarted, its settings are lost") as raised,
         ):
             labctl.run("forming", array, out=tmp_path, cells=60, progress=reboot)
         assert pulsed is not None

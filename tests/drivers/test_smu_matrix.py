@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +21,16 @@ from smu_benches import write_smu_bench
 from labctl import load_bench, open_run, run
 from labctl.array import Capability, Operation, PulseBatch
 from labctl.bench.live import BenchArray
+from labctl.drivers.pulses import NotPulsedError
 from labctl.drivers.smu_matrix import SmuMatrixArray
-from labctl.errors import BenchError, LimitError, LinkTimeoutError
+from labctl.errors import BenchError, InstrumentError, LimitError, LinkTimeoutError
 from labctl.runner import prepare
 from labctl.simulated_instruments.chips.crossbar import CrossbarMacro
 
 MATRICES = ("B2201A", "707B")
+READING = 20e-9
+"""A that a reading on the 100 uA ranges errs by at the most: some steps of 1 nA, and their noise."""
+SMUS = ("keithley_2400", "keithley_2450", "keithley_2600")
 
 
 @pytest.fixture(autouse=True)
@@ -93,15 +101,26 @@ def test_beyond_its_range_a_reading_is_saturated_not_a_number(tmp_path: Path) ->
         np.testing.assert_array_equal(array.read(cells).saturated, [[True, False]])
 
 
-@pytest.mark.parametrize("matrix", MATRICES)
-@pytest.mark.parametrize("smu", ["keithley_2400", "keithley_2450", "keithley_2600"])
-def test_every_unit_and_every_matrix_reads_the_same_cells(tmp_path: Path, smu: str, matrix: str) -> None:
-    file = write_smu_bench(tmp_path, smu=smu, matrix=matrix, rows=4, cols=4)
-    with load_bench(file) as bench, bench.array() as array:
+def test_every_unit_and_every_matrix_reads_the_same_cells(tmp_path: Path) -> None:
+    """One chip, formed once: what two benches find differs by the noise of the cells and the errors of the units."""
+    formed = 'state = "chip.h5"'
+    with load_bench(write_smu_bench(tmp_path, rows=4, cols=4, die=formed)) as bench, bench.array() as array:
         for amplitude in (3.3, 3.5, 3.7, 3.9):
             array.pulse(volts(array, range(16), amplitude, Operation.FORM, width=1e-6, gate=1.2))
-        formed = array.read().conductance[0]
-    assert 5e-6 < np.median(formed) < 50e-6
+    usual = spread = np.zeros(16)
+    for smu in SMUS:
+        for matrix in MATRICES:
+            folder = tmp_path / smu / matrix
+            folder.mkdir(parents=True)
+            shutil.copy(tmp_path / "chip.h5", folder)
+            file = write_smu_bench(folder, smu=smu, matrix=matrix, rows=4, cols=4, die=formed)
+            with load_bench(file) as bench, bench.array() as array:
+                found = array.read(repeats=20).conductance.astype(np.float64)
+            if not usual.any():
+                usual, spread = found.mean(axis=0), np.ptp(found, axis=0)
+                assert np.median(spread / usual) < 0.1  # of 20 readings, their noise, a tenth of what cells differ by
+                assert np.ptp(usual) > 10e-6
+            assert np.all(np.abs(found.mean(axis=0) - usual) < spread + READING / 0.2)
 
 
 def test_ground_may_be_what_a_source_holds(tmp_path: Path) -> None:
@@ -133,7 +152,7 @@ def test_without_a_generator_the_unit_pulses_and_says_how_short_it_can(tmp_path:
     assert result.summary["formed_now"] > 12
 
 
-@pytest.mark.parametrize("smu", ["keithley_2400", "keithley_2450", "keithley_2600"])
+@pytest.mark.parametrize("smu", SMUS)
 def test_a_pulse_of_the_units_own_reaches_its_cell_once(tmp_path: Path, smu: str) -> None:
     file = write_smu_bench(tmp_path, smu=smu, rows=4, cols=4, pulser=False, die='state = "chip.h5"')
     with load_bench(file) as bench, bench.array() as array:
@@ -222,6 +241,202 @@ def test_more_lines_than_the_matrix_has_are_refused_with_a_sentence(tmp_path: Pa
 def test_settings_that_cannot_be_meant_are_refused(tmp_path: Path, line: str, sentence: str) -> None:
     with pytest.raises(BenchError, match=sentence):
         load_bench(write_smu_bench(tmp_path, array=line))
+
+
+# -- its parts are its own, and what they do is asked of them ---------------------------------------------------------
+
+
+def with_another(file: Path, **parts: str) -> Path:
+    """The file with an array `second` on the same instruments, but for `parts`."""
+    text = file.read_text()
+    table = text[text.index("[instruments.array]") : text.index("[arrays.main]")].replace(".array]", ".array2]")
+    for key, part in parts.items():
+        table = re.sub(rf'^{key} = ".*"$', f'{key} = "{part}"', table, flags=re.MULTILINE)
+    file.write_text(f'{text}\n{table}\n[arrays.second]\ninstrument = "array2"\n')
+    return file
+
+
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ({}, "array2.smu: 'smu.a' cannot be it: 'smu.a' is already the smu of 'array'"),
+        (
+            {"smu": "gate.a", "gate": "gate.b", "pulse_generator": "pulser.2"},
+            "array2.matrix: 'matrix' cannot be it: 'matrix' is already the matrix",
+        ),
+        ({"smu": "smu"}, "array2.smu: 'smu' cannot be it: 'smu.a' is already the smu of 'array'"),
+    ],
+)
+def test_two_arrays_do_not_share_an_instrument_that_switches_or_sources(
+    tmp_path: Path, parts: dict[str, str], sentence: str
+) -> None:
+    file = write_smu_bench(tmp_path, smu="keithley_2600", rows=4, cols=4)
+    text = file.read_text()
+    second = text[text.index("[instruments.smu]") : text.index("[simulated.smu]")].replace(".smu]", ".gate]")
+    file.write_text(text + second.replace("6001", "6002"))
+    with pytest.raises(BenchError, match=re.escape(sentence)):
+        load_bench(with_another(file, **parts))
+
+
+def test_one_channel_is_not_two_parts(tmp_path: Path) -> None:
+    file = write_smu_bench(tmp_path, smu="keithley_2600", rows=4, cols=4)
+    file.write_text(file.read_text().replace('gate = "smu.b"', 'gate = "smu.a"'))
+    with pytest.raises(BenchError, match=r"array\.gate: 'smu\.a' cannot be it: 'smu\.a' is already the smu of 'array'"):
+        load_bench(file)
+
+
+@pytest.mark.parametrize("smu", SMUS)
+def test_what_a_script_does_to_a_part_is_known(tmp_path: Path, smu: str) -> None:
+    cells = np.arange(4, dtype=np.uint32)
+    with load_bench(write_smu_bench(tmp_path, smu=smu, rows=4, cols=4)) as bench, bench.array() as array:
+        for amplitude in (3.3, 3.5, 3.7, 3.9):
+            array.pulse(volts(array, cells, amplitude, Operation.FORM, width=1e-6, gate=1.2))
+        cell = cells[:1]
+        before = array.read(cell).conductance[0, 0]
+        assert before > 5e-6
+        matrix, unit, gate = bench.connect("matrix"), array.driver.smu, array.driver.gate
+        for meddling in (matrix.open_all, lambda: unit.output(False), gate.safe_state, lambda: unit.sweep([0.1], 1e-4)):
+            meddling()
+            assert array.read(cell).conductance[0, 0] == pytest.approx(before, rel=0.1)  # but for a read's noise
+        bench.disconnect("matrix")
+
+
+def test_a_gate_whose_answer_was_lost_is_set_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with load_bench(write_smu_bench(tmp_path, rows=4, cols=4)) as bench, bench.array() as array:
+        array.read(np.array([0], np.uint32))
+        gate: Any = array.driver.gate
+        with monkeypatch.context() as patched:
+            exchange = gate.link.exchange
+
+            def lost(message: str, **options: Any) -> Any:
+                exchange(message, **options)
+                if message.endswith(":SOUR:VOLT 0.9"):
+                    raise LinkTimeoutError("gate: no answer")
+
+            patched.setattr(gate.link, "exchange", lost)
+            with pytest.raises(LinkTimeoutError, match="0 of the 1 cells have had their SET pulse, the next had none"):
+                array.pulse(volts(array, [0], 2.0, Operation.SET, width=1e-7, gate=0.9))
+        array.read(np.array([0], np.uint32))
+        assert float(gate.link.query(":SOUR:VOLT?")) == pytest.approx(3.3)
+
+
+def test_relays_are_switched_with_every_source_at_0_v(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with load_bench(write_smu_bench(tmp_path, rows=4, cols=4)) as bench, bench.array() as array:
+        assert isinstance(array.driver, SmuMatrixArray)
+        units: dict[str, Any] = {"smu": array.driver.smu, "gate": array.driver.gate}
+        switch, seen = array.driver.matrix.close_exactly, []
+
+        def close_exactly(points: Any) -> None:
+            seen.append({name: float(unit.link.query(":SOUR:VOLT?")) for name, unit in units.items()})
+            switch(points)
+
+        monkeypatch.setattr(array.driver.matrix, "close_exactly", close_exactly)
+        array.pulse_and_verify(volts(array, [0, 5], 2.0, Operation.SET, width=1e-7, gate=1.5))
+    assert len(seen) == 4
+    assert all(levels == {"smu": 0.0, "gate": 0.0} for levels in seen)
+
+
+# -- what a pulse can be ----------------------------------------------------------------------------------------------
+
+
+def test_a_batch_that_cannot_be_given_whole_is_not_begun(tmp_path: Path) -> None:
+    with (
+        load_bench(write_smu_bench(tmp_path, rows=4, cols=4, die='state = "chip.h5"')) as bench,
+        bench.array() as array,
+    ):
+        good = volts(array, [0, 1], 2.0, Operation.SET, width=1e-7, gate=1.2)
+        bad = PulseBatch(Operation.SET, np.array([2, 3], np.uint32), array.dac.codes([2.0, 0.001]), 1e-7, 1.2)
+        with pytest.raises(
+            ValueError, match=r"a pulse of 0\.001 V at row 0, column 3 cannot be given: 0\.002 V to 10 V"
+        ):
+            array.pulse(good, bad)
+    assert not CrossbarMacro.load(tmp_path / "chip.h5").pulse_counts.any()
+
+
+def test_no_limit_is_above_what_gives_the_pulses(tmp_path: Path) -> None:
+    with load_bench(write_smu_bench(tmp_path, array='max_voltage = "12 V"')) as bench, bench.array() as array:
+        assert array.limits.max_set_voltage == 10.0
+
+
+@pytest.mark.parametrize("smu", SMUS)
+def test_the_range_of_reads_does_not_hold_the_units_own_pulses_back(tmp_path: Path, smu: str) -> None:
+    def after_reset(current_range: str) -> Any:
+        folder = tmp_path / current_range
+        folder.mkdir()
+        file = write_smu_bench(
+            folder, smu=smu, rows=4, cols=4, pulser=False, array=f'current_range = "{current_range}"'
+        )
+        with load_bench(file) as bench, bench.array() as array:
+            for amplitude in (3.3, 3.6, 3.9):
+                array.pulse(volts(array, range(16), amplitude, Operation.FORM, width=2e-3, gate=2.0))
+            array.pulse(volts(array, range(16), 2.2, Operation.RESET, width=2e-3, gate=3.0))
+            return array.read()
+
+    narrow, wide = after_reset("1 uA"), after_reset("100 uA")
+    told = ~narrow.saturated[0]
+    assert np.count_nonzero(told) > 12
+    np.testing.assert_allclose(narrow.conductance[0, told], wide.conductance[0, told], atol=READING / 0.2)
+
+
+@pytest.mark.parametrize("smu", SMUS)
+def test_a_reset_that_the_compliance_holds_back_is_an_error_and_a_set_is_not(tmp_path: Path, smu: str) -> None:
+    file = write_smu_bench(tmp_path, smu=smu, rows=4, cols=4, pulser=False, array='set_compliance = "1 uA"')
+    with load_bench(file) as bench, bench.array() as array:
+        for amplitude in (3.3, 3.6, 3.9):
+            array.pulse(volts(array, range(16), amplitude, Operation.FORM, width=2e-3, gate=2.0))
+        with pytest.raises(InstrumentError) as caught:
+            array.pulse(volts(array, [5, 6], 2.2, Operation.RESET, width=2e-3, gate=3.0))
+    assert re.search(
+        r"the RESET pulse of 2\.2 V at row 1, column 1 reached -?[\d.]+ V: set_compliance of 1e-06 A held it back; "
+        "1 of the 2 cells have had their RESET pulse, that one less than it should",
+        str(caught.value),
+    )
+
+
+@pytest.mark.parametrize("smu", ["keithley_2400", "keithley_2450"])
+def test_a_pulse_that_is_refused_is_not_given_and_one_that_may_have_been_is_said_to(
+    tmp_path: Path, smu: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_smu_bench(
+        tmp_path, smu=smu, rows=4, cols=4, pulser=False, array='set_compliance = "2 A"', die='state = "chip.h5"'
+    )
+    with load_bench(file) as bench, bench.array() as array:
+        one = volts(array, [3], 3.9, Operation.FORM, width=2e-3, gate=1.2)
+        with pytest.raises(InstrumentError, match="0 of the 1 cells have had their FORM pulse, the next was refused"):
+            array.pulse(one)
+        assert isinstance(array.driver, SmuMatrixArray)
+
+        def answered_with_an_error(*_: float) -> None:
+            raise InstrumentError("smu: an error came with the readings")
+
+        monkeypatch.setattr(array.driver.smu, "pulse", answered_with_an_error)
+        with pytest.raises(InstrumentError, match="whether the one at row 0, column 3 had is not known") as caught:
+            array.pulse(one)
+        assert not isinstance(caught.value, NotPulsedError)
+    assert not CrossbarMacro.load(tmp_path / "chip.h5").pulse_counts.any()
+
+
+def test_a_replayed_bench_waits_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_smu_bench(tmp_path, rows=2, cols=2)
+    names = ("smu", "gate", "matrix", "pulser")
+    text = file.read_text().replace('\nclock = "clock"', "")
+    for name in names:
+        text = text.replace(f"[instruments.{name}]\n", f'[instruments.{name}]\nwire_log = "{name}.log"\n')
+    file.write_text(text)
+
+    def readings() -> Any:
+        with load_bench(file) as bench, bench.array() as array:
+            found = array.read().codes
+            if "LABCTL_REPLAY" in os.environ:
+                begun, then = time.monotonic(), array.clock.now()
+                array.clock.sleep_until(then + 20)
+                assert array.clock.now() >= then + 20
+                assert time.monotonic() - begun < 10
+        return found
+
+    recorded = readings()
+    monkeypatch.setenv("LABCTL_REPLAY", os.pathsep.join(f"{name}={tmp_path / name}.log" for name in names))
+    np.testing.assert_array_equal(readings(), recorded)
 
 
 # -- the commands -----------------------------------------------------------------------------------------------------

@@ -71,8 +71,9 @@ def test_these_crosspoints_are_closed_and_no_others_in_one_crossing(matrix: tupl
     assert touched(posts) >= {"L4", "L24"}
     assert not touched(posts) & {"L3", "L13"}
     assert driver.snapshot()["closed"] == [[1, 4], [2, 24]]
+    assert driver.last_closed == {(1, 4), (2, 24)}
     driver.open_all()
-    assert driver.closed() == frozenset()
+    assert driver.closed() == driver.last_closed == frozenset()
     assert not touched(posts)
 
 
@@ -81,6 +82,7 @@ def test_safe_state_opens_everything(matrix: tuple[Any, Posts, Path]) -> None:
     driver.close_exactly([(1, 1)])
     driver.safe_state()
     assert not touched(posts)
+    assert driver.last_closed == frozenset()
 
 
 @pytest.mark.parametrize("point", [(0, 1), (99, 1), (1, 0), (1, 97)])
@@ -127,6 +129,7 @@ def test_a_relay_that_did_not_move_is_an_error(
             driver.close_exactly([(1, 1)])
             with pytest.raises(InstrumentError, match="1-1 are closed where 1-1, 2-17 should be"):
                 driver.close_exactly([(1, 1), (2, 17)])
+            assert driver.last_closed == {(1, 1)}
         finally:
             driver.close()
 

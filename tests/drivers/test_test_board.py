@@ -352,19 +352,50 @@ def test_leaving_a_driver_switches_outputs_off(board: ServedBoard) -> None:
 def test_a_refused_batch_leaves_the_ones_before_it_applied_and_the_count_right(
     board: ServedBoard, driver: TestBoard
 ) -> None:
-    with pytest.raises(InstrumentError, match="-222"):
+    with pytest.raises(InstrumentError, match=r"-222.*; of 3 batches of pulses 1 was given$") as caught:
         driver.pulse(batch_of([1]), batch_of([2], 4.9), batch_of([3]))
+    assert caught.value.given == 1
     assert set(np.flatnonzero(board.pulses)) == {1}
     assert driver.sequence == 2
     driver.pulse(batch_of([3]))
     assert set(np.flatnonzero(board.pulses)) == {1, 3}
 
 
+def test_errors_that_pulses_did_not_make_are_told_once_each_and_the_pulses_as_given(
+    board: ServedBoard, driver: TestBoard
+) -> None:
+    for _ in range(20):
+        board.board.wire.report(-310, "a fault")
+    with pytest.raises(
+        InstrumentError, match=r"-310,\"System error;a fault\" \(20 times\); the pulses were given"
+    ) as caught:
+        driver.pulse_and_verify(batch_of([1]), batch_of([2]))
+    assert caught.value.given == 2
+    assert len(caught.value.errors) == 20
+    assert set(np.flatnonzero(board.pulses)) == {1, 2}
+    assert driver.sequence == 3
+    driver.pulse(batch_of([1]))
+    assert board.pulses.sum() == 3
+
+
+def test_pulses_of_which_the_board_can_no_longer_be_asked_are_not_known(board: ServedBoard, driver: TestBoard) -> None:
+    board.board.wire.report(-310, "a fault")
+
+    def silent() -> None:
+        raise LinkError("the cable is out")
+
+    driver._ask_last = silent  # type: ignore[method-assign, assignment, unused-ignore]
+    with pytest.raises(InstrumentError, match=r"; whether the pulses were given is not known$") as caught:
+        driver.pulse(batch_of([1]))
+    assert caught.value.given is None
+
+
 def test_a_pulse_whose_width_is_refused_is_not_given_with_another(board: ServedBoard, driver: TestBoard) -> None:
     driver.pulse(batch_of([1]))
     for wrong in ({"width": 2e-3}, {"gate": 3.4}):
-        with pytest.raises(InstrumentError, match="-222"):
+        with pytest.raises(InstrumentError, match=r"-222.*; no pulse was given$") as caught:
             driver.pulse(batch_of([1], **wrong))
+        assert caught.value.given == 0
     for wrong in ({"width": float("nan")}, {"gate": float("inf")}):
         with pytest.raises(ValueError, match="a pulse cannot be"):
             driver.pulse(batch_of([1], **wrong))

@@ -21,7 +21,9 @@ from benches import labctl, result_of, served, started, write_bench
 
 import labctl as package
 from labctl.bench.leases import list_leases
-from labctl.errors import CapabilityError, LimitError, RunError, SettingsError, UsageError
+from labctl.cli import _run
+from labctl.drivers.test_board import TestBoard
+from labctl.errors import CapabilityError, InstrumentError, LimitError, LinkError, RunError, SettingsError, UsageError
 from labctl.recording.reader import read_summary
 
 SLOW = {"rows": 48, "cols": 48, "simulated": 'clock = "real"'}  # a pass takes 10 ms, a whole run a few seconds
@@ -196,6 +198,19 @@ def test_a_protocol_that_breaks_leaves_a_failed_run_and_safe_state(tmp_path: Pat
     assert summary.outcome == "failed"
     assert summary.message == "ZeroDivisionError: a mistake in the protocol"
     assert summary.steps == 1
+
+
+def test_pulses_behind_which_errors_stood_are_recorded_as_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "faults.toml").write_text('faults = [{kind = "full_error_queue", pulses = [3000]}]')
+    bench_path = write_bench(tmp_path, simulated='faults = "faults.toml"')
+    with package.load_bench(bench_path) as bench, bench.array() as array:
+        with pytest.raises(InstrumentError, match=r"-310.* times\).*; the pulses were given all the same"):
+            package.run("write_verify", array, target=target(), out=tmp_path / "runs")
+        counted = int(array.driver.link.exchange(":ARRay:COUNt:PULSe?")[0].view("<u4").sum())
+    summary = read_summary(only_run(tmp_path))
+    assert summary.outcome == "failed"
+    assert summary.unknown_dose == 0
+    assert summary.pulses == counted
 
 
 def test_a_file_that_cannot_be_finished_is_an_error_not_a_finished_run(
@@ -472,3 +487,17 @@ def test_a_third_party_pyvisa_program_drives_the_board_through_pyvisa_library(tm
     size, median, framework = reading.split()
     assert (size, framework) == ("1024", "False")
     assert int(median) > 1500
+
+
+def test_a_finished_run_is_told_though_the_bench_is_left_without_safe_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(driver: TestBoard, timeout_s: float = 2.0) -> None:  # noqa: ARG001
+        raise LinkError("outputs stay on")
+
+    monkeypatch.setattr(TestBoard, "safe_state", failing)
+    bench = write_bench(tmp_path)
+    assert _run(["read-array", "--bench", str(bench), "--no-plot", "--json", "-q"]) == 3
+    told, problem = capsys.readouterr()
+    assert json.loads(told)["safe_state"] is False
+    assert problem == "labctl: NOT in safe state: board: outputs stay on\n"

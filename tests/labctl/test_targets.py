@@ -435,11 +435,19 @@ def test_a_placed_target_lands_on_its_rows_and_columns(rows, cols, data):
 
 
 @pytest.mark.parametrize(
-    ("shape", "at"),
-    [((5, 6), (0, 0)), ((4, 7), (0, 0)), ((4, 6), (0, 1)), ((2, 2), (3, 0)), ((1, 1), (-1, 0))],
+    ("shape", "at", "what_fits"),
+    [
+        ((5, 6), (0, 0), "give a target of at most 4 x 6"),
+        ((4, 7), (0, 0), "give a target of at most 4 x 6"),
+        ((6, 3), (0, 0), "give a target of at most 4 x 6, as this one transposed"),
+        ((4, 6), (0, 1), "its first cell can be `at` 0,0 to 0,0"),
+        ((2, 2), (3, 0), "its first cell can be `at` 0,0 to 2,4"),
+        ((1, 1), (-1, 0), "its first cell can be `at` 0,0 to 3,5"),
+    ],
 )
-def test_a_target_that_does_not_fit_is_refused_with_both_sizes(shape, at):
-    sentence = f"big: {shape[0]} x {shape[1]} cells from row {at[0]}, column {at[1]} do not fit an array of 4 x 6"
+def test_a_target_that_does_not_fit_is_refused_with_both_sizes(shape, at, what_fits):
+    size = f"{shape[0]} x {shape[1]} cells from row {at[0]}, column {at[1]}"
+    sentence = f"big: {size} do not fit an array of 4 x 6: {what_fits}"
     with pytest.raises(TargetError) as caught:
         place(Target(np.ones(shape), "big"), SMALL, within=(0, 2), at=at)
     assert str(caught.value) == sentence

@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labctl.errors import BenchError, SettingsError
-from labctl.units import Ampere, Kelvin, Second, Siemens, Volt, VoltSecond, convert, format_quantity, parse_quantity
+from labctl.units import (
+    Ampere,
+    Kelvin,
+    Second,
+    Siemens,
+    Volt,
+    VoltSecond,
+    convert,
+    format_quantity,
+    is_unit,
+    parse_quantity,
+)
 
 UNITS = [kind.unit for kind in (Volt, Ampere, Siemens, Second, Kelvin, VoltSecond)]
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -140,3 +151,15 @@ def test_a_wrong_setting_is_one_sentence_with_its_path(value: object, sentence: 
 def test_the_path_can_begin_elsewhere_and_the_error_be_another() -> None:
     with pytest.raises(BenchError, match=r"^b\.toml: \$\.a\.b\.width: 'q' is not a quantity"):
         convert({"width": "q"}, Outer, what="b.toml", at="$.a.b", error=BenchError)
+
+
+@pytest.mark.parametrize(
+    "text", [*UNITS, "", "1", "%", "mbar", "degC", "kΩ", "m/s", "W m-2", "m²", "V*s", "Torr", "uA", "K/min", "s^-1"]
+)
+def test_what_is_a_unit(text: str) -> None:
+    assert is_unit(text)
+
+
+@pytest.mark.parametrize("text", ["Volts", "kelvin", "Celsius", "m//s", "V ", "3", "xyz", "V\n", "K or so"])
+def test_what_is_no_unit(text: str) -> None:
+    assert not is_unit(text)

@@ -43,13 +43,15 @@ _OTHER_KINDS = {"PCM"}
 def calibrate(paths: Sequence[str | Path], base: str = "rram_40nm", serial: str | None = None) -> ChipFile:
     """The chip that the runs at `paths` were measured on, as far as they tell; `base` gives the rest.
 
-    Raises UsageError for an unknown base or runs of different cells, RecordingError for files that are no runs of a
-    measurement, or from which nothing can be fitted.
+    Raises UsageError for an unknown base, runs of different cells or a replay beside others, RecordingError for files
+    that are no runs of a measurement, or from which nothing can be fitted.
     """
     given = Base.load(base)
     runs = [load(Path(each)) for each in paths]
     if not runs:
         raise UsageError("calibrate: name at least one run file")
+    for run in runs:
+        run.check_alone(len(runs) - 1, "it would count the same cells again")
     kind = _kind(runs, given)
     parameters, notes = _fit(runs, given)
     if not parameters:

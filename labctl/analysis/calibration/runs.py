@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labctl.analysis.measurements import measurement
-from labctl.errors import LabctlError, RecordingError
+from labctl.errors import LabctlError, RecordingError, UsageError
 from labctl.recording.layout import Outcome
 from labctl.recording.reader import open_run
 
@@ -24,13 +24,20 @@ _SAME_TIME = 0.05  # of two schedules, that count as one
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRun:
-    """One run file as far as a fit needs it. fingerprint: the first 12 digits of its SHA-256."""
+    """One run file as far as a fit needs it. fingerprint: the first 12 digits of its SHA-256. replay_of: the names of
+    the wire logs that answered, of a run that is no measurement of its own."""
 
     path: Path
     kind: str
     dataset: xr.Dataset
     fingerprint: str
     settings: dict[str, Any]
+    replay_of: str = ""
+
+    def check_alone(self, others: int, why: str) -> None:
+        """Raises UsageError where it is a replay and stands beside `others` runs: it says nothing that is new."""
+        if self.replay_of and others:
+            raise UsageError(f"{self.path.name} is a replay of {self.replay_of}: {why}")
 
 
 def load(path: Path) -> MeasuredRun:
@@ -45,10 +52,11 @@ def load(path: Path) -> MeasuredRun:
             raise RecordingError(f"{path.name}: {problem}") from None
         dataset.attrs |= _pulses(tree) | {"forms_cells": _forms(tree, dataset)}
         settings = _settings(tree)
+        replay_of = str(tree.attrs.get("replay_of", ""))
     finally:
         tree.close()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    return MeasuredRun(path, str(dataset.attrs["measurement"]), dataset, digest, settings)
+    return MeasuredRun(path, str(dataset.attrs["measurement"]), dataset, digest, settings, replay_of)
 
 
 def pooled(runs: Sequence[MeasuredRun]) -> tuple[xr.Dataset, list[str]]:

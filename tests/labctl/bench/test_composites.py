@@ -20,7 +20,9 @@ class Settings(CompositeSettings, frozen=True, kw_only=True, forbid_unknown_fiel
     left: str
     right: str | None = None
     fails: bool = False
-    part_keys = ("left", "right")
+    seen: str | None = None
+    part_keys = ("left", "right", "seen")
+    shared_keys = ("seen",)
 
 class Pair:
     Settings = Settings
@@ -102,7 +104,7 @@ def test_the_whole_is_made_safe_before_its_parts(tmp_path: Path, boards: tuple[S
 
 
 def test_a_run_on_the_whole_has_its_parts_too(tmp_path: Path, boards: tuple[ServedBoard, ServedBoard]) -> None:
-    more = 'left = "one"\n[instruments.other]\ndriver = "pair"\nleft = "two"\nright = "one"'
+    more = 'left = "one"\n[instruments.other]\ndriver = "pair"\nleft = "two"\nseen = "one"'
     with load_bench(bench_with(tmp_path, boards, more)) as bench:
         with bench.reserved("both"):
             for name in ("other", "one"):
@@ -110,7 +112,8 @@ def test_a_run_on_the_whole_has_its_parts_too(tmp_path: Path, boards: tuple[Serv
                     pass
             with bench.reserved("two"):
                 pass
-        with bench.reserved("other"):
+        going_on = pytest.raises(RunError, match="a run is going on on 'one' already")
+        with bench.reserved("other"), going_on, bench.reserved("both"):
             pass
 
 
@@ -140,6 +143,18 @@ def test_where_the_whole_or_a_part_fails_to_connect_nothing_stays_connected(
     [
         ('left = "three"', "$.instruments.both.left: no instrument called 'three'; there are: one, two, both"),
         ('left = "both"', "$.instruments.both.left: 'both' is itself made of others: name one that has a wire"),
+        (
+            'left = "one"\nright = "one"',
+            "$.instruments.both.right: 'one' cannot be it: 'one' is already the left of 'both'",
+        ),
+        (
+            'left = "one"\n[instruments.other]\ndriver = "pair"\nleft = "two"\nright = "one"',
+            "$.instruments.other.right: 'one' cannot be it: 'one' is already the left of 'both'",
+        ),
+        (
+            'left = "one.a"\n[instruments.other]\ndriver = "pair"\nleft = "one"',
+            "$.instruments.other.left: 'one' cannot be it: 'one.a' is already the left of 'both'",
+        ),
     ],
 )
 def test_parts_that_are_none_are_refused(
@@ -148,3 +163,12 @@ def test_parts_that_are_none_are_refused(
     with pytest.raises(BenchError) as caught:
         load_bench(bench_with(tmp_path, boards, pair))
     assert str(caught.value) == f"bench.toml: {sentence}"
+
+
+def test_channels_of_one_instrument_are_two_parts_and_what_is_only_asked_may_be_shared(
+    tmp_path: Path, boards: tuple[ServedBoard, ServedBoard]
+) -> None:
+    other = '[instruments.other]\ndriver = "pair"\nleft = "one.b"\nseen = "two"'
+    bench_file = bench_with(tmp_path, boards, f'left = "one.a"\nseen = "two"\n{other}')
+    with load_bench(bench_file) as bench:
+        assert bench.parts("other") == ["one", "two"]

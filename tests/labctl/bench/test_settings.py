@@ -136,6 +136,14 @@ MISTAKES = {
         ),
         "$.instruments.other.resource_name: TCPIP0::127.0.0.1::5025::SOCKET is already board's",
     ),
+    "the same port by two names": (
+        (
+            "[arrays.main]",
+            '[instruments.one]\ndriver = "serial_board"\nresource_name = "ASRL3::INSTR"\n'
+            '[instruments.other]\ndriver = "serial_board"\nresource_name = "ASRL03::INSTR"\n[arrays.main]',
+        ),
+        "$.instruments.other.resource_name: ASRL03::INSTR is already one's",
+    ),
 }
 
 

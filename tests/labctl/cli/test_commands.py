@@ -14,6 +14,8 @@ import pytest
 from benches import labctl, result_of, write_bench
 
 from labctl.cli import _run
+from labctl.drivers.test_board import TestBoard
+from labctl.errors import LinkError
 
 
 @pytest.fixture
@@ -49,8 +51,16 @@ GOOD = np.full((32, 32), 20.0)
     [
         (["target.npy"], 2, r"target.npy: .*unit.*--unit uS"),
         (["target.npy", "--unit", "parsec"], 2, r"parsec"),
-        (["large.npy", "--unit", "uS"], 2, r"large.npy: 33 x 32 cells .* do not fit an array of 32 x 32"),
-        (["target.npy", "--unit", "uS", "--at", "1,0"], 2, r"do not fit an array of 32 x 32"),
+        (
+            ["large.npy", "--unit", "uS"],
+            2,
+            r"large.npy: 33 x 32 cells .* do not fit an array of 32 x 32: give a target of at most 32 x 32$",
+        ),
+        (
+            ["target.npy", "--unit", "uS", "--at", "1,0"],
+            2,
+            r"an array of 32 x 32: its first cell can be `at` 0,0 to 0,0$",
+        ),
         (["target.npy", "--unit", "uS", "--at", "corner"], 2, r"--at: write ROW,COL"),
         (["nan.npy", "--unit", "uS"], 2, r"nan.npy: row 3, column 4 .*nan"),
         (["negative.npy", "--unit", "uS"], 2, r"negative.npy: row 3, column 4 .*-1"),
@@ -241,6 +251,17 @@ def test_bench_init_for_a_serial_port_names_the_serial_driver(capsys: pytest.Cap
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("resource", ["", "ASRL", "board"])
+def test_bench_init_writes_no_name_that_no_instrument_can_have(
+    capsys: pytest.CaptureFixture[str], resource: str
+) -> None:
+    code, said = refused(capsys, "bench", "init", "new.toml", "--resource", resource)
+    assert code == 2
+    assert f"--resource: {resource!r} is not a VISA resource name" in said
+    assert not Path("new.toml").exists()
+
+
+@pytest.mark.usefixtures("here")
 def test_bench_show_says_where_each_value_comes_from(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,3 +317,55 @@ def test_on_a_terminal_progress_is_a_live_bar_that_leaves_no_trace(here: Path) -
     assert "cells in window" in text
     assert "━" in text
     assert "\x1b[2K" in text
+
+
+LOW = ("--set", "ramp.start=0.2V", "--set", "ramp.stop=0.3V")
+HINT = "labctl: no cell responded: check wiring, lines and gate of the bench\n"
+
+
+@pytest.mark.usefixtures("here")
+def test_where_not_one_cell_responds_the_bench_is_to_be_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(["form-array", "-q", "--no-plot", *LOW]) == 0
+    assert capsys.readouterr().err == HINT
+    assert _run(["form-array", "-q", "--no-plot", "--set", "cells=8", *LOW]) == 0
+    assert capsys.readouterr().err == ""
+    save(target=GOOD)
+    low = [word.replace("ramp.", "form.ramp.") for word in LOW]
+    assert _run(["program-array", "target.npy", "--unit", "uS", "-q", "--no-plot", *low]) == 0
+    assert capsys.readouterr().err == HINT
+
+
+@pytest.mark.usefixtures("here")
+def test_the_figure_stands_under_the_rest_and_the_time_of_the_bench_beside_the_computers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert _run(["form-array", "-q"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    columns = [line.rindex("  ") for line in lines if line.startswith(("run file", "figure"))]
+    assert len(columns) == 2
+    assert columns[0] == columns[1] > len("time of computer")
+    assert not any("bench:" in line for line in lines)
+    save(target=GOOD)
+    assert _run(["program-array", "target.npy", "--unit", "uS", "-q", "--no-plot", "--reverify", "0s,1000s"]) == 0
+    assert re.search(r"time of computer +\d+\.\d\d s \(bench: 100\d s\)", capsys.readouterr().out)
+
+
+@pytest.mark.usefixtures("here")
+def test_safe_state_reached_only_on_letting_go_is_told_after_the_result(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, calls = TestBoard.safe_state, []
+
+    def failing_once(driver: TestBoard, timeout_s: float = 2.0) -> None:
+        calls.append(driver)
+        if len(calls) == 1:
+            raise LinkError("outputs stay on")
+        reached(driver, timeout_s)
+
+    monkeypatch.setattr(TestBoard, "safe_state", failing_once)
+    assert _run(["read-array", "--no-plot", "-q"]) == 3
+    told, problem = capsys.readouterr()
+    assert re.search(r"safe state +board: outputs stay on", told)
+    assert problem == (
+        "labctl: the run ended NOT in safe state: board: outputs stay on; reached only when it was let go of\n"
+    )

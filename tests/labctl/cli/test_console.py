@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -122,3 +123,6 @@ def test_a_run_is_shown_with_all_its_pulses_beside_the_protocols(
     shown = capsys.readouterr().out
     assert f"all pulses {read_summary(recorded).pulses} " in " ".join(shown.split())
     assert "pulses, by the protocol" in shown
+    assert "of unknown dose 0 " in " ".join(shown.split())
+    assert _run(["runs", "show", str(recorded), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["unknown_dose"] == 0

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from benches import labctl, result_of, served, write_bench
+from smu_benches import write_smu_bench
 from wires import Peer, RogueInstrument, scripted
 
 from labctl.cli import _run
@@ -112,7 +113,7 @@ def test_a_command_that_ends_early_has_parted_too(here: Path) -> None:
         "replay", "wire.log", "--", "read-array", "--repeats", "2", "--no-plot", "-q", "--bench", "bench.toml", cwd=here
     )
     assert done.returncode == 3
-    assert done.stderr.strip().endswith("the recording goes on with MORE?, and 1 messages in all that were not sent")
+    assert done.stderr.strip().endswith("the recording goes on with MORE?, and 1 message in all that were not sent")
 
 
 def test_a_command_that_asks_nothing_is_no_replay(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,7 +130,7 @@ def test_the_second_of_two_recorded_commands_is_chosen_by_its_connection(here: P
     read = ("read-array", "--no-plot", "-q", "--bench", "bench.toml", "--repeats")
     first = labctl("replay", "wire.log", "--", *read, "1", cwd=here)
     assert first.returncode == 0
-    assert "1 further connections were not played (--connection 2 begins there)" in first.stderr
+    assert "1 further connection was not played (--connection 2 begins there)" in first.stderr
     second = labctl("replay", "wire.log", "--connection", "2", "--", *read, "2", cwd=here)
     assert (second.returncode, second.stderr) == (0, "")
 
@@ -206,7 +207,33 @@ def test_a_part_of_a_log_as_json(log: str, capsys: pytest.CaptureFixture[str]) -
         (["wire.log", "--"], 2, r"say which command to run after --"),
         (["absent.log", "--", "read-array"], 2, r"absent\.log: cannot be read as a wire log"),
         (["wire.log", "--against", "real.toml"], 2, r"Send what was recorded to 'board' at .*\? There is no terminal"),
-        (["wire.log", "--against", "real.toml", "--instrument", "x"], 2, r"no instrument with a wire is called 'x'"),
+        (["wire.log", "--against", "real.toml", "--instrument", "x"], 2, r"no instrument 'x'; there are: board"),
+        (["wire.log", "--instrument", "x", "--", "read-array", "--bench", "real.toml"], 2, r"no instrument 'x'; there"),
+        (["wire.log", "--against", "ports.toml", "--yes"], 2, r"recorded over VISA, the bench's board is serial: noth"),
+        (["serial.log", "--against", "real.toml", "--yes"], 2, r"recorded over serial, the bench's board is on VISA"),
+        (["old.log", "--against", "ports.toml", "--yes"], 2, r"recorded over VISA, the bench's board is serial"),
+        (
+            ["broken.log", "--against", "real.toml", "--yes"],
+            2,
+            r"broken\.log: line 2 cannot be read, and so not be sent",
+        ),
+        (["wire.log", "--connection", "9"], 2, r"no line of it is chosen by --connection 9: it has 11 lines in 2 conn"),
+        (["wire.log", "--from", "400"], 2, r"no line of it is chosen by --from 400: it has 11 lines in 2 connections"),
+        (["wire.log", "--from", "15", "--to", "3"], 2, r"chosen by --from 15 --to 3: it has 11 lines in 2 connections"),
+        (
+            ["wire.log", "--errors", "--json", "--connection", "9"],
+            2,
+            r"--connection 9: it has 11 lines in 2 connections",
+        ),
+        (
+            ["wire.log", "--connection", "9", "--", "read-array", "--bench", "real.toml"],
+            2,
+            r"no connection 9: there are 2",
+        ),
+        (["wire.log", "--connection", "9", "--against", "real.toml", "--yes"], 2, r"--connection 9: it has 11 lines"),
+        (["empty.log"], 2, r"empty\.log: is empty: it has 0 lines in 0 connections"),
+        (["empty.log", "--", "read-array", "--bench", "real.toml"], 2, r"empty\.log: is empty: it has 0 lines"),
+        (["empty.log", "--against", "real.toml", "--yes"], 2, r"empty\.log: is empty: it has 0 lines in 0 connections"),
     ],
 )
 def test_a_mistake_is_one_sentence(
@@ -214,11 +241,90 @@ def test_a_mistake_is_one_sentence(
 ) -> None:
     del log
     write_bench(here, name="real.toml", library="@py")
+    Path("ports.toml").write_text(
+        SERIAL.replace('serial_library = "@labctl"\n', "").replace('wire_log = "wire.log"', "")
+    )
+    Path("serial.log").write_text('1.0 = {"resource_name": "ASRL3::INSTR", "spoken": "serial"}\n')
+    Path("old.log").write_text("1.0 > b'*IDN?\\n'\n")
+    Path("broken.log").write_text(f"{LOG.lstrip().splitlines()[0]}\n1000.5 > b'*ID\n1000.75 < b'A,B,C,D\\n'\n")
+    Path("empty.log").touch()
     assert _run(["replay", *arguments]) == code
     out, err = capsys.readouterr()
     assert out == ""
     assert re.search(sentence, err)
     assert "Traceback" not in err
+
+
+def test_a_line_that_cannot_be_read_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = LOG.lstrip().splitlines()
+    (here / "wire.log").write_text("\n".join([*lines[:4], lines[4][:20], *lines[5:]]) + "\n")
+    assert printed(capsys, "wire.log")[5] == "     5     1.000000 ? line 5 cannot be read"
+    (first, *_) = json.loads("\n".join(printed(capsys, "wire.log", "--errors", "--json", "--from", "5", "--to", "5")))
+    assert (first["line"], first["direction"], first["trouble"]) == (5, "unreadable", "cannot be read")
+
+
+CAUSE = "GPIB0::3::INSTR: could not be opened: " + "the cause of it, which nobody may cut off, " * 4
+
+
+def test_errors_are_told_with_their_cause_in_their_own_place_and_counted(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = json.dumps({"error": "LinkClosedError", "text": CAUSE, "doing": "opening", "again": False})
+    refused = b'#14abcd;1.5;-222,"Data out of range, and that by much"\n'
+    (here / "wire.log").write_text(
+        LOG.lstrip().splitlines()[0]
+        + "\n1001.0 > b'*IDN?\\n'\n1001.5 < b'A,B,C,D\\n'\n"
+        + "".join(f"{1100 + each}.0 ! {failed}\n" for each in range(9))
+        + LOG.lstrip().splitlines()[0]
+        + f"\n1200.0 > {b':VOLT ' + b'9' * 200!r}\n1200.5 < {b'1,' * 100 + refused!r}\n"
+        + "1201.0 > b':GONE?\\n'\n1202.0 > b':GONE?\\n'\n1203.0 > b':ONCE?\\n'\n"
+    )
+    lines = [line for line in printed(capsys, "wire.log", "--errors") if not line.startswith("connection")]
+    assert lines[0].endswith(f"! LinkClosedError while opening: {CAUSE} (9 times, up to line 12)")
+    assert re.search(r"^    14 .* > :VOLT 9+\.\.\.$", lines[1])
+    assert lines[2].endswith("... (-222, Data out of range, and that by much)")
+    assert lines[3].endswith("> :GONE? (no answer) (2 times, up to line 17)")
+    assert lines[4].endswith("> :ONCE? (no answer)")
+    assert len(lines) == 5
+
+
+def test_an_opening_is_told_with_what_the_log_has_of_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "wire.log").write_text(
+        '1.0 = {"resource_name": "GPIB0::3::INSTR"}\n2.0 = {"spoken": "VISA", "again": true}\n'
+    )
+    told = [line.partition(" = ")[2] for line in printed(capsys, "wire.log")[1:]]
+    assert told == ["opened GPIB0::3::INSTR", "opened again (VISA)"]
+
+
+def test_a_replay_is_told_from_a_measurement(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_bench(here, **SMALL, **RECORDED)
+    form = ("form-array", "--yes", "--no-plot", "--json", "-q", "--bench", "bench.toml")
+    recorded = str(result_of(labctl(*form, cwd=here))["run"])
+    again = replayed(*form, cwd=here)
+    assert _run(["runs", "list", str(here / "runs")]) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "finished, replayed" in rows[Path(again).name]
+    assert "replayed" not in rows[Path(recorded).name]
+    assert _run(["runs", "show", again]) == 0
+    assert re.search(r"^replay of +wire\.log$", capsys.readouterr().out, re.MULTILINE)
+    assert _run(["calibrate", recorded, again, "-o", "chip.toml"]) == 2
+    assert re.search(
+        r"labctl: \S+\.h5 is a replay of wire\.log: it would count the same cells again", capsys.readouterr().err
+    )
+    assert not Path("chip.toml").exists()
+    assert _run(["compare", recorded, again]) == 2
+    assert "is a replay of wire.log: it is no measurement of its own to compare" in capsys.readouterr().err
+
+
+def test_nothing_is_sent_where_another_instrument_has_no_log(here: Path) -> None:
+    bench = write_smu_bench(here, rows=2, cols=2)
+    (here / "wire.log").write_text(LOG.lstrip())
+    done = labctl("replay", "wire.log", "--instrument", "smu", "--", "form-array", "--yes", "--bench", bench, cwd=here)
+    assert done.returncode == 2
+    assert re.search(
+        r"^labctl: smu\.toml: instruments without a log: .*matrix, .*; name theirs too$", done.stderr.strip()
+    )
+    assert not (here / "runs").exists()
 
 
 # -- said again --------------------------------------------------------------------------------------------------------

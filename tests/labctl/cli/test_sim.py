@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from benches import LABCTL, labctl, started
 
+from labctl.errors import LinkError
 from labctl.links.visa import VisaLink
 
 BENCH = """
@@ -112,6 +113,45 @@ def test_a_server_started_with_nohup_stays(bench: Path) -> None:
     ended(server, signal.SIGTERM)
 
 
+@pytest.mark.parametrize("text", ["", '[simulated.die]\nsimulator = "bare_array"\n'])
+def test_a_bench_with_nothing_to_serve_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bench.toml").write_text(text)
+    done = labctl("sim", "serve", "bench.toml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "bench.toml: no [simulated.NAME] table with a resource_name" in done.stderr
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="links that end with their server are Linux's")
+def test_the_port_of_a_killed_server_leads_nowhere_and_the_next_one_has_it(tmp_path: Path) -> None:
+    port = tmp_path / "port"
+    (tmp_path / "bench.toml").write_text(
+        f'[simulated.board]\nsimulator = "test_board"\nresource_name = "ASRL{port}::INSTR"\nrows = 4\ncols = 4\n'
+    )
+    first = started("sim", "serve", "bench.toml", cwd=tmp_path)
+    assert first.stdout is not None
+    where = first.stdout.readline().split()[1]
+    terminal = port.resolve()
+    assert serial_number(where) == "R40-0001"
+    first.kill()
+    first.communicate(timeout=20)
+    ours, theirs = os.openpty()  # of somebody else, who may well be given the same number
+    try:
+        assert os.path.lexists(port)
+        assert not port.exists(), (terminal, os.ttyname(theirs))
+        with pytest.raises(LinkError):
+            serial_number(where)
+        second = started("sim", "serve", "bench.toml", cwd=tmp_path)
+        assert second.stdout is not None
+        assert second.stdout.readline().split()[1] == where
+        assert serial_number(where) == "R40-0001"
+        ended(second, signal.SIGTERM)
+        assert not os.path.lexists(port)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
 def test_what_cannot_be_served_is_one_sentence(bench: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -119,7 +159,9 @@ def test_what_cannot_be_served_is_one_sentence(bench: Path) -> None:
             done = labctl("sim", "serve", bench, option, port, cwd=bench.parent)
             assert done.returncode == 2
             assert done.stdout == ""
-            assert re.fullmatch(rf".*cannot serve .* on 127\.0\.0\.1 port {port}: .*in use.*\n", done.stderr)
+            assert re.fullmatch(
+                rf".*cannot serve .* on 127\.0\.0\.1 port {port}: it is in use by [a-z ]*\n", done.stderr
+            )
     done = labctl("sim", "serve", bench, "--baud-rate", "0", cwd=bench.parent)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

@@ -143,7 +143,7 @@ def test_connections_follow_each_other_and_one_can_be_chosen(tmp_path: Path) -> 
         replaying(path, managers=managers).connect()
     with replaying(path, ",connection=2") as link:
         assert link.query("ECHO? two") == "two"
-    with pytest.raises(ReplayError, match="at its end: the log has no connection number 3"):
+    with pytest.raises(NoWireLogError, match=r"wire\.log: has no connection 3: there are 2"):
         replaying(path, ",connection=3").connect()
 
 
@@ -180,10 +180,28 @@ def test_a_recording_knows_what_was_not_played(tmp_path: Path) -> None:
     with watched() as recordings, replaying(path):
         pass
     (found,) = recordings
-    rest = found.rest()
-    assert (rest.unsent, rest.connections) == (1, 1)
-    assert rest.first is not None
-    assert rest.first.data == b"ECHO? one;:SYSTem:ERRor?\n"
+    with pytest.raises(ReplayError, match=r"line 4: the recording goes on with ECHO\? one;.*, and 1 message in all"):
+        found.leave()
+    assert found.further() == 1
+
+
+def test_a_line_that_cannot_be_read_ends_the_replay(tmp_path: Path) -> None:
+    path = tmp_path / "wire.log"
+    recorded_twice(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    for broken in (2, 3, 4):  # what is sent, the answer to that, what is sent then
+        torn = [line[:25] + b"\n" if number == broken else line for number, line in enumerate(lines, 1)]
+        path.write_bytes(b"".join(torn))
+        link = replaying(path)
+        said = [outcome(link.connect), outcome(lambda link=link: link.query("ECHO? one"))]
+        assert f"ReplayError: {path}: line {broken}: cannot be read, and so not be replayed" in said
+        link.close()
+
+
+def test_an_empty_log_answers_for_nobody(tmp_path: Path) -> None:
+    (tmp_path / "wire.log").touch()
+    with pytest.raises(NoWireLogError, match=r"wire\.log: is empty: it has 0 lines in 0 connections"):
+        replaying(tmp_path / "wire.log").connect()
 
 
 def test_a_log_without_connections_in_it_replays(tmp_path: Path) -> None:

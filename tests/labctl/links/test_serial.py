@@ -34,7 +34,7 @@ from labctl.links.board_frames import (
 )
 from labctl.links.frames import ANSWER, Frame, FrameDecoder, encode
 from labctl.links.serial import SerialLink
-from labctl.links.serial_ports import port_address
+from labctl.links.serial_ports import canonical_port, open_port, port_address
 from labctl.links.wire_log import WireLog, read_wire_log
 from labctl.simulated_instruments.instruments.serial_board import SerialFace
 
@@ -173,6 +173,19 @@ def test_after_a_time_out_a_new_session_is_begun_and_the_driver_told(line: DemoL
         assert (state.sequence, state.output) == (2, False)  # it was given, and the new session has outputs off
         assert (link.sessions, len(told)) == (2, 1)
         assert 0 < told[0] < 1.0
+
+
+def test_nothing_is_sent_once_finding_the_place_has_used_up_the_time(line: DemoLine) -> None:
+    with SerialLink(line.resource_name, timeout_s=1.0, after_fault=lambda _: time.sleep(0.6)) as link:
+        line.to_link = lambda _: b""
+        with pytest.raises(LinkTimeoutError):
+            link.request(Kind.STATE, timeout_s=0.2)
+        line.to_link = None
+        with pytest.raises(
+            LinkTimeoutError, match=r"OUTPUT was not sent: finding the place again took all of the 0\.5 s"
+        ):
+            link.request(Kind.OUTPUT, *Output(True).pack(), timeout_s=0.5)
+        assert not State.unpack(link.request(Kind.STATE)).output
 
 
 def test_where_the_driver_cannot_go_on_the_link_stays_unusable(line: DemoLine) -> None:
@@ -314,6 +327,29 @@ def test_nothing_at_the_address_is_said_in_a_sentence(tmp_path: Path) -> None:
 )
 def test_resource_names_say_which_port(name: str, windows: bool, address: str) -> None:
     assert port_address(name, windows) == address
+
+
+@pytest.mark.skipif(os.name != "posix", reason="ports have paths on POSIX")
+def test_all_names_of_a_port_are_one(tmp_path: Path) -> None:
+    link = tmp_path / "by-id"
+    link.symlink_to("/dev/ttyS2")
+    for name in ("ASRL3::INSTR", "ASRL03::INSTR", "ASRL/dev/ttyS2::INSTR", "asrl/dev//ttyS2", f"ASRL{link}::INSTR"):
+        assert canonical_port(name) == "ASRL/dev/ttyS2::INSTR"
+    assert canonical_port("ASRLsocket://127.0.0.1:5000::INSTR") == "ASRLsocket://127.0.0.1:5000::INSTR"
+    assert canonical_port("ASRLcom3::INSTR") == "ASRLCOM3::INSTR"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals are POSIX's")
+def test_a_port_that_another_program_has_open_is_refused() -> None:
+    master, slave = os.openpty()
+    try:
+        port = open_port(f"ASRL{os.ttyname(slave)}::INSTR", "", 115_200, 1.0)
+        with pytest.raises(LinkClosedError, match=r"could not be opened: .*exclusively lock"):
+            open_port(f"ASRL{os.ttyname(slave)}::INSTR", "", 115_200, 1.0)
+        port.close()
+    finally:
+        os.close(master)
+        os.close(slave)
 
 
 # -- a board in this process ----------------------------------------------------------------------------------------

@@ -464,6 +464,23 @@ def refusing(queue: list[bytes]) -> Callable[[Peer], None]:
     return behave
 
 
+def test_a_refusal_is_told_by_the_deadline_of_its_message() -> None:
+    asked = []
+
+    def behave(peer: Peer) -> None:
+        for line in peer.lines():
+            if line == b"*IDN?":
+                peer.send(IDN.encode() + b"\n")
+            elif not asked:
+                asked.append(line)
+                peer.send(b'-222,"Data out of range"\n')  # and not another word
+
+    with RogueInstrument(behave) as rogue, link_to(rogue, 5) as link:
+        waited, said = seconds_until(InstrumentError, lambda: link.write("PULSE 5 V", timeout_s=0.3))
+        assert '-222,"Data out of range"' in said
+        assert waited < 0.6
+
+
 def test_a_refusal_carries_the_command_and_the_whole_queue() -> None:
     queue = [b'-222,"Data out of range;5 V"', b'101,"Out of sequence"']
     with RogueInstrument(refusing(queue)) as rogue, link_to(rogue) as link:

@@ -100,12 +100,43 @@ def test_a_log_that_a_windows_editor_has_saved_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "torn",
-    [b"1.5 > b'two\n", b"1.5 > b'two\\'\n", b'1.5 > "two"\n', b"1.5 > b\n", b'1.5 ! {"er\n', b"1.5 ? b'two'\n", b"\n"],
+    [b"1.5 > b'two\n", b"1.5 > b'two\\'\n", b'1.5 > "two"\n', b"1.5 > b\n", b'1.5 ! {"er\n', b"1.5 ? b'two'\n"],
 )
-def test_what_is_no_whole_line_is_left_out(tmp_path: Path, torn: bytes) -> None:
+def test_what_is_no_whole_line_is_told_unless_a_connection_ends_there(tmp_path: Path, torn: bytes) -> None:
     path = tmp_path / "wire.log"
-    path.write_bytes(b"1.0 > b'one'\n" + torn + b"2.0 < b'three'\n")
-    assert [line.data for line in read_lines(path)] == [b"one", b"three"]
+    path.write_bytes(b"1.0 > b'one'\n" + torn + b"\n2.0 < b'three'\n" + torn)
+    first, unread, last = read_lines(path)
+    assert (first.data, last.data) == (b"one", b"three")
+    assert (unread.number, unread.seconds, unread.direction) == (2, 1.0, "?")
+    opening = b'3.0 = {"resource_name": "GPIB0::3::INSTR"}\n'
+    path.write_bytes(opening + torn + opening + torn + b"4.0 > b'four'\n" + torn + torn)
+    assert [(line.number, line.direction) for line in read_lines(path)] == [
+        (1, "="),
+        (3, "="),
+        (4, "?"),
+        (5, ">"),
+        (6, "?"),
+    ]
+
+
+@pytest.mark.parametrize("content", [b"notes of mine\n" * 300, b"\x93NUMPY\x01\x00" + bytes(range(256)) * 40, b"x"])
+def test_a_file_that_is_something_else_is_not_written_to(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "target.npy"
+    path.write_bytes(content)
+    with pytest.raises(NoWireLogError, match=r"target\.npy: is there and is no wire log, and is left as it is: name"):
+        WireLog(path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("length", range(14))
+def test_a_log_whose_first_line_a_kill_tore_goes_on(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "wire.log"
+    path.write_bytes(b"17.012345 > b'one'"[:length])
+    for _ in range(2):
+        log = WireLog(path)
+        log.opened("GPIB0::3::INSTR", "VISA")
+        log.close()
+    assert [line.direction for line in read_lines(path)] == ["=", "="]
 
 
 @given(st.binary(max_size=300))

@@ -175,7 +175,18 @@ def test_a_live_run_shows_the_exchange_in_flight(start_run: StartRun, exchange: 
             assert tree.attrs["unsettled"] == 1
             assert tree["operations/state"].values.tolist() == [State.INTENDED]
         assert read_summary(writer.path).outcome is Outcome.LIVE
+        assert read_summary(writer.path).unknown_dose == 0
         writer.complete([readout])
+
+
+def test_pulses_of_unknown_dose_are_counted(start_run: StartRun, exchange: Exchange) -> None:
+    batch, readout = exchange(5)
+    with start_run() as writer:
+        for finish in (lambda: writer.complete([readout]), writer.fail, lambda: writer.fail([State.NOT_APPLIED])):
+            writer.intend([batch])
+            finish()
+        writer.close(Outcome.FAILED)
+    assert read_summary(writer.path).unknown_dose == 5
 
 
 def test_a_killed_run_opens_and_says_what_is_unknown(killed_run: Path) -> None:
@@ -207,6 +218,7 @@ def test_a_list_of_runs_comes_from_their_files(start_run: StartRun, finished_run
     assert (finished.rows, finished.cols, finished.events, finished.pulses) == (8, 16, 10, 5)
     assert finished.summary == {"fraction": 0.75}
     assert runs[0].unsettled == 2
+    assert [run.unknown_dose for run in runs] == [10, 0, 0]
 
 
 @pytest.mark.parametrize("opener", [open_run, read_summary])

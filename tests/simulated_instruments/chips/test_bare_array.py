@@ -140,7 +140,9 @@ def widths(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], float]]:
     given: list[tuple[list[int], float]] = []
     pulse_lines = CrossbarMacro.pulse_lines
 
-    def seen(chip: CrossbarMacro, operation: int, cells: np.ndarray, volts: np.ndarray, width: float, *rest: float) -> None:
+    def seen(
+        chip: CrossbarMacro, operation: int, cells: np.ndarray, volts: np.ndarray, width: float, *rest: float
+    ) -> None:
         given.append((cells.tolist(), width))
         pulse_lines(chip, operation, cells, volts, width, *rest)
 
@@ -161,9 +163,7 @@ def test_what_is_held_acts_for_its_time_however_short_and_late(
     assert widths == [([13], pytest.approx(width, abs=1e-12))]
 
 
-def test_a_pulse_elsewhere_does_not_cut_what_is_held_in_two(
-    rig: Rig, widths: list[tuple[list[int], float]]
-) -> None:
+def test_a_pulse_elsewhere_does_not_cut_what_is_held_in_two(rig: Rig, widths: list[tuple[list[int], float]]) -> None:
     """Two rows on one source line, of which one is pulsed twice while the other is held."""
     rig.hold(WL1=FORMING, WL2=FORMING, SL3=0.0, BL1=0.0)
     rig.hold(BL2=3.0)

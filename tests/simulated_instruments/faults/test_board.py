@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -121,7 +122,9 @@ def test_a_bench_file_that_names_a_wrong_plan_is_told_where(tmp_path: Path) -> N
     with pytest.raises(HostingError, match=r"\$\.simulated\.board\.faults: .*faults\.toml: cannot be read as a plan"):
         loaded.wire(loaded.entries["board"])
     (tmp_path / "faults.toml").write_text('faults = [{kind = "stuck_columns", columns = [9], messages = [1]}]')
-    with pytest.raises(HostingError, match=r"\.faults: stuck_columns: the chip has columns 0 to 3"):
+    with pytest.raises(
+        HostingError, match=r"\.faults: faults\.toml: \$\.faults\[0\], at 'board': stuck_columns: .* 0 to 3"
+    ):
         loaded.wire(loaded.entries["board"])
     loaded.close()
     with pytest.raises(HostingError, match=r"\$\.simulated\.board\.faults: expected text"):
@@ -161,6 +164,28 @@ def test_the_command_says_what_is_wrong_with_a_plan(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "$.faults[0].kind: expected one of latency, drop" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("plan", "sentence"),
+    [
+        (
+            'faults = [{kind = "drop", messages = [1], instruments = ["bord"]}]',
+            r"instruments\[0\]: there is no 'bord' .*: board",
+        ),
+        (
+            'faults = [{kind = "stuck_columns", messages = [1], columns = [999]}]',
+            "at 'board': stuck_columns: .* 0 to 3",
+        ),
+        ('faults = [{kind = "drop", messages = [1], direction = "up"}]', "direction: .* there are: to, from"),
+    ],
+)
+def test_the_command_blames_the_plan_it_was_given_and_nothing_else(tmp_path: Path, plan: str, sentence: str) -> None:
+    (tmp_path / "bad.toml").write_text(plan)
+    bench = write_bench(tmp_path, rows=4, cols=4)
+    done = labctl("sim", "serve", bench, "--port", "0", "--faults", "bad.toml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(rf"(labctl|error)?[: ]*bad\.toml: \$\.faults\[0\].*{sentence}\n", done.stderr), done.stderr
 
 
 def test_the_command_serves_a_bench_with_faults_and_writes_what_it_did(tmp_path: Path) -> None:

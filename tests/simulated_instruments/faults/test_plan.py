@@ -54,7 +54,10 @@ def test_every_kind_and_key_stands_in_the_document() -> None:
         ('[[faults]]\nkind = "drop"\nmessages = [1]\nat = 3', r"unknown field `at`; there are: probability"),
         ('[[faults]]\nkind = "latency"\nmessages = [1]', r"\$\.faults\[0\]: .*missing required field `seconds`"),
         ('[[faults]]\nkind = "latency"\nmessages = [1]\nseconds = -1.0', "seconds and jitter must be 0 to 3600"),
-        ('[[faults]]\nkind = "drop"\nmessages = [1]\ndirection = "up"', r"\.direction: invalid enum value 'up'"),
+        (
+            '[[faults]]\nkind = "drop"\nmessages = [1]\ndirection = "up"',
+            r"\.direction: invalid enum value 'up'; there are: to, from$",
+        ),
         ('[[faults]]\nkind = "truncate"\nmessages = [1]\nat = -1', "at is the number of a byte"),
         ('[[faults]]\nkind = "corrupt"\nmessages = [1]\nat = [3]\nflips = [0]', "flips are numbers from 1 to 255"),
         ('[[faults]]\nkind = "corrupt"\nmessages = [1]\nbytes = 0', "bytes must be 1 or more"),
@@ -64,6 +67,13 @@ def test_every_kind_and_key_stands_in_the_document() -> None:
         ('[[faults]]\nkind = "adc_saturation"\nmessages = [1]\nexchanges = 0', "exchanges must be 1 or more"),
         ('[[faults]]\nkind = "stuck_columns"\nmessages = [1]\ncolumns = []', "columns must be one or more numbers"),
         ('[[faults]]\nkind = "stuck_columns"\nmessages = [1]\ncolumns = [1]\ncode = 20000', "0 to 16383, not 20000"),
+        (
+            '[[faults]]\nkind = "drop"\ntimes = ["10 mV"]',
+            r"\$\.faults\[0\]\.times: expected a number in s, as in '10 ms', not",
+        ),
+        ('[[faults]]\nkind = "hang"\nmessages = [1]\nseconds = "soon"', r"\.seconds: expected a number with a unit"),
+        ('[[faults]]\nkind = "hang"\nmessages = [1]\nseconds = true', r"\.seconds: expected `float"),
+        ("", r"^faults\.toml: \$\.faults: nothing is to go wrong"),
         ("faults = 3", r"\$\.faults: expected `array`"),
         ("sed = 3", r"unknown field `sed`; there are: faults, seed, log"),
         ("seed = ", "faults.toml: "),
@@ -72,6 +82,36 @@ def test_every_kind_and_key_stands_in_the_document() -> None:
 def test_what_is_mistyped_is_said_with_its_path(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(PlanError, match=sentence):
         read_plan(plan_file(tmp_path, text))
+
+
+@pytest.mark.parametrize("written", ['["10 ms", 2, "1.5s"]', "[0.01, 2.0, 1.5]"])
+def test_times_are_numbers_or_text_with_a_unit(tmp_path: Path, written: str) -> None:
+    text = f'[[faults]]\nkind = "latency"\nseconds = "250 ms"\njitter = "10us"\ntimes = {written}'
+    (fault,) = read_plan(plan_file(tmp_path, text)).faults
+    assert fault == Latency(seconds=0.25, jitter=1e-5, times=(0.01, 2.0, 1.5))
+
+
+def test_an_instrument_that_is_not_there_is_said_with_those_that_are(tmp_path: Path) -> None:
+    drop = '[[faults]]\nkind = "drop"\nmessages = [1]\n'
+    text = f'{drop}{drop}instruments = ["a", "bord"]'
+    where = r"faults\.toml: \$\.faults\[1\]\.instruments\[1\]"
+    sentence = rf"^{where}: there is no 'bord' with this plan; there are: a, board$"
+    with pytest.raises(PlanError, match=sentence):
+        read_plan(plan_file(tmp_path, text), ["a", "board"])
+
+
+@pytest.mark.parametrize(
+    ("log", "sentence"),
+    [
+        ("nowhere/log.toml", r"^faults\.toml: \$\.log: .*log\.toml cannot be written: No such file or directory$"),
+        ("faults.toml", r"^faults\.toml: \$\.log: must be another file"),
+    ],
+)
+def test_a_log_that_cannot_be_is_said_so_and_the_plan_is_unharmed(tmp_path: Path, log: str, sentence: str) -> None:
+    text = f'log = "{log}"\nfaults = [{{kind = "drop", messages = [1]}}]'
+    with pytest.raises(PlanError, match=sentence):
+        read_plan(plan_file(tmp_path, text))
+    assert (tmp_path / "faults.toml").read_text(encoding="utf-8") == text
 
 
 def test_a_plan_that_is_not_there_is_said_so(tmp_path: Path) -> None:

@@ -15,9 +15,14 @@ import pyvisa
 import serial
 from benches import write_bench
 
-from labctl.simulated_instruments.faults import as_plan, read_plan
+from labctl.links.board_frames import VERSION, HelloRequest, Kind, Status
+from labctl.links.frames import Frame, FrameDecoder, encode
+from labctl.simulated_instruments.faults import FaultyWire, as_plan, read_plan
+from labctl.simulated_instruments.faults.plan import parse_plan
 from labctl.simulated_instruments.instruments.board import FIRMWARE
+from labctl.simulated_instruments.instruments.serial_board import build as build_serial_board
 from labctl.simulated_instruments.servers.hislip import HislipServer
+from labctl.simulated_instruments.wire import Site
 
 IDN = f"labctl,TB-512,T-1,{FIRMWARE}\n".encode()
 SEQUENCE = b"PULS:SEQ?\n"
@@ -26,6 +31,36 @@ Make = Callable[..., Any]
 
 def fault(kind: str, *messages: int, **more: Any) -> dict[str, Any]:
     return {"kind": kind, "messages": list(messages), **more}
+
+
+# -- frames -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_place", [True, False], ids=["received", "written"])
+def test_half_a_frame_is_passed_on_after_a_silence(tmp_path: Path, in_place: bool) -> None:
+    """It is damaged to the board. What has come behind it, and is sent again for want of an answer, is answered."""
+    board = build_serial_board({"chip": "T-1", "rows": 4, "cols": 4}, Site(tmp_path))
+    wire = FaultyWire(board, parse_plan({"seed": 1, "faults": [fault("drop", 1000)]}, "plan", tmp_path), "board")
+    conversation = wire.connect(stream=True)
+    hello = b"".join(encode(Kind.HELLO, 7, 0, *HelloRequest(VERSION, 99).pack()))
+    for message in (b"".join(encode(Kind.PULSE, 3, 0, bytes(100_000)))[:40], hello, hello):
+        if in_place:
+            conversation.writable()[: len(message)] = message
+            conversation.received(len(message))
+        else:
+            conversation.write(message)
+        time.sleep(0.3)
+    decoder = FrameDecoder(1 << 20)
+    while pieces := conversation.take():
+        for piece in pieces:
+            decoder.feed(piece)
+    assert [each.status for each in decoder.frames() if isinstance(each, Frame)] == [
+        Status.DAMAGED,
+        Status.OK,
+        Status.OK,
+    ]
+    wire.close()
+    board.close()
 
 
 # -- a raw socket -----------------------------------------------------------------------------------------------
@@ -266,7 +301,6 @@ def test_pyserial_meets_them_too(faulty: Make) -> None:
 
 
 def test_frames_are_messages_too_however_they_are_cut() -> None:
-    from labctl.links.frames import encode
     from labctl.simulated_instruments.faults.messages import Cutter
 
     frames = [

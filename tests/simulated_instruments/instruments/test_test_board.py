@@ -408,6 +408,23 @@ def test_what_a_chip_remembers_is_saved_and_found_again(tmp_path: Path) -> None:
     again.close()
 
 
+@pytest.mark.parametrize("is_used", [False, True])
+def test_time_that_passed_after_the_last_work_has_passed_for_the_next_one_too(tmp_path: Path, is_used: bool) -> None:
+    options = {"chip": "T-7", "rows": ROWS, "cols": COLS, "state": "chip.h5"}
+    first = build(options, Site(tmp_path))
+    bench = Bench(first)
+    if is_used:
+        bench.pulse(1, u4(3, 4))
+    ended = float(bench.ask(":SYST:TIME:ADV 100;:SYST:TIME?"))
+    age = first.chip._ageing.age
+    first.close()
+    again = build(options, Site(tmp_path))
+    assert float(Bench(again).ask(":SYST:TIME?")) == ended
+    assert again.chip.time == ended
+    assert again.chip._ageing.age - age == pytest.approx(100 if is_used else 0, abs=1e-3)
+    again.close()
+
+
 def test_closing_twice_saves_once(tmp_path: Path) -> None:
     """By the second time the chip may be another process's."""
     options = {"chip": "T-7", "rows": ROWS, "cols": COLS, "state": "chip.h5"}

@@ -105,6 +105,38 @@ def test_hislip_beside_everything_is_one_port_with_a_name_for_each(plugin: Path,
         ]
 
 
+@pytest.mark.parametrize("is_same_port", [False, True])
+def test_hislip_beside_everything_leaves_an_instrument_the_name_and_port_it_has(
+    plugin: Path, tmp_path: Path, is_same_port: bool
+) -> None:
+    assert plugin.exists()
+    own, raw = free_port(), free_port()
+    path = described(tmp_path, f"TCPIP0::h::{raw}::SOCKET", f"TCPIP0::h::hislip0,{own}::INSTR")
+    with serve(path, hislip=own if is_same_port else 0) as service:
+        named = {name: where for name, where in service.bound if "hislip" in where}
+        assert named["toy1"] == f"TCPIP0::127.0.0.1::hislip0,{own}::INSTR"
+        assert named["toy0"].startswith(f"TCPIP0::127.0.0.1::hislip{int(is_same_port)},")
+        assert (f",{own}::" in named["toy0"]) == is_same_port
+        assert list(identities(service)) == [("toy0", "S0"), ("toy0", "S0"), ("toy1", "S1")]
+
+
+def test_those_that_name_the_same_port_get_one_each(plugin: Path, tmp_path: Path) -> None:
+    assert plugin.exists()
+    port = free_port()
+    names = [f"TCPIP0::10.0.0.{host}::{port}::SOCKET" for host in (1, 2)]
+    path = described(tmp_path, *names, f"ASRLsocket://h:{port}::INSTR", f"TCPIP0::h::hislip0,{port}::INSTR")
+    with serve(path) as service:
+        assert service.bound[3].resource_name == f"TCPIP0::127.0.0.1::hislip0,{port}::INSTR"
+        assert list(identities(service)) == [(f"toy{number}", f"S{number}") for number in range(4)]
+
+
+def test_counting_up_passes_over_the_port_of_hislip(bench: Path) -> None:
+    port = two_free_ports()
+    with serve(bench, port=port, hislip=port) as service:
+        assert service.bound[0].resource_name == f"TCPIP0::127.0.0.1::{port + 1}::SOCKET"
+        assert service.bound[1].resource_name == f"TCPIP0::127.0.0.1::hislip0,{port}::INSTR"
+
+
 def test_two_that_want_the_same_hislip_name_get_different_ones(plugin: Path, tmp_path: Path) -> None:
     assert plugin.exists()
     port = free_port()
@@ -148,7 +180,7 @@ def test_a_port_that_is_taken_is_one_sentence_and_nothing_is_left_running(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         path = described(tmp_path, "GPIB::1", where.format(port))
-        with pytest.raises(HostingError, match=f"^cannot serve 'toy1' on 127.0.0.1 port {port}: .*in use"):
+        with pytest.raises(HostingError, match=f"'toy1' on 127.0.0.1 port {port}: it is in use by another program$"):
             serve(path)
         with pytest.raises(HostingError, match=f"^cannot serve HiSLIP on 127.0.0.1 port {port}: .*in use"):
             serve(path, port=0, hislip=port)
