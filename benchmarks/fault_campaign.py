@@ -26,7 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fault_rounds import LINKS, Round, Verdict, play
+from fault_rounds import FAULTLESS, LINKS, Round, Verdict, play
 
 _BATCH = 64  # rounds given out at once
 
@@ -53,7 +53,7 @@ def _without_faults(link: str, protocol: str, chip: str, sickness: str, folder: 
 def _reference(what: Round, folder: str) -> dict[str, Any]:
     """The same run without faults of the wire; a sick chip's is that of the same sick chip on another link."""
     link = "in_process" if not what.link.startswith("serial") else "serial_in_process"
-    return _without_faults(link, what.protocol, what.chip, what.plan if what.sick else "", folder)
+    return _without_faults(link, what.protocol, what.chip, what.plan if what.sick else FAULTLESS, folder)
 
 
 def campaign(

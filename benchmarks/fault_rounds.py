@@ -49,6 +49,8 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     "read": {"repeats": 30},
     "iv": {"read_voltages": [0.05, 0.1, 0.2, 0.3, 0.4]},
 }
+FAULTLESS = '[[faults]]\nkind = "drop"\nprobability = 0.0\n'
+"""A plan by which nothing goes wrong."""
 _PER_FAULT = 16  # time-outs that one fault may cost: the tries of an exchange, each with its recovery
 _RUN = 60.0  # s that a run without faults, which takes a tenth of one, may take on a machine that is busy with others
 

@@ -26,6 +26,8 @@ LOST = "the port was lost: "
 SLICE_S = 0.05
 """How long one read of a port waits: what `read` gives earlier and short is all that waiting would bring."""
 
+_SOCKET = re.compile(r"socket://[^/:]+:\d{1,5}(/.*)?", re.IGNORECASE)
+_SYSTEM = re.compile(r"\[Errno \d+\] ([^:\['(]+)|\(\d+, '([^']+)'\)")
 _RESOURCE = re.compile(r"ASRL(?P<board>.+?)(::INSTR)?", re.IGNORECASE)
 
 
@@ -42,6 +44,8 @@ def port_address(resource_name: str, windows: bool = os.name == "nt") -> str:
             "'ASRL3::INSTR' or 'ASRLsocket://127.0.0.1:5000::INSTR'"
         )
     board = found["board"]
+    if board.lower().startswith("socket:") and not _SOCKET.fullmatch(board):
+        raise LinkError(f"{resource_name}: a socket is written like 'ASRLsocket://127.0.0.1:5000::INSTR'")
     if not board.isdecimal():
         return board
     return f"COM{board}" if windows else f"/dev/ttyS{int(board) - 1}"
@@ -60,7 +64,9 @@ def canonical_port(resource_name: str) -> str:
 def open_port(resource_name: str, serial_library: str, baud_rate: int, timeout_s: float) -> Any:
     """An open port with pyserial's face. Raises LinkError with one sentence."""
     if serial_library and not serial_library.endswith(IN_PROCESS):
-        raise LinkError(f"{resource_name}: serial_library is empty or ends with {IN_PROCESS}, not {serial_library!r}")
+        raise LinkError(
+            f"{resource_name}: serial_library is empty or ends with {IN_PROCESS} or @replay, not {serial_library!r}"
+        )
     import serial
 
     address = port_address(resource_name)
@@ -74,11 +80,20 @@ def open_port(resource_name: str, serial_library: str, baud_rate: int, timeout_s
         raise LinkError(f"{resource_name}: could not be opened through {serial_library}: {problem}") from None
     except (OSError, ValueError) as problem:
         reason = LinkError if serial_library else LinkClosedError
-        raise reason(f"{resource_name}: could not be opened: {problem}") from None
+        raise reason(f"{resource_name}: could not be opened: {_why(problem)}") from None
     inner = _socket_of(port)
     if inner is not None:
         inner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return port
+
+
+def _why(problem: Exception) -> str:
+    """What the system said, out of pyserial's account of it, which repeats the port and itself."""
+    text = str(problem)
+    if "exclusively lock" in text:
+        return "another program has it open"
+    *_, last = ["", *_SYSTEM.findall(text)]
+    return "".join(last).strip() or text
 
 
 def close_port(port: Any) -> None:

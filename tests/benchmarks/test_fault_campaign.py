@@ -16,7 +16,7 @@ from typing import Any
 import fault_rounds
 import pytest
 from fault_campaign import campaign
-from fault_rounds import LINKS, Bench, Round, Run, Verdict, bench_of, play
+from fault_rounds import FAULTLESS, LINKS, Bench, Round, Run, Verdict, bench_of, play
 
 from labctl.drivers.numbered_board import NumberedBoard
 from labctl.recording.writer import RunWriter
@@ -24,7 +24,7 @@ from labctl.simulated_instruments.faults import as_plan
 from labctl.simulated_instruments.instruments.board import MemoryBoard
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fault_campaign.py"
-CALM = Round(0, "tcp", "forming", "FC-1", "", sick=False)
+CALM = Round(0, "tcp", "forming", "FC-1", FAULTLESS, sick=False)
 
 
 def of_answer(kind: str, *messages: int, way: str = "from", more: str = "") -> str:
