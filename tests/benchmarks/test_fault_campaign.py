@@ -111,7 +111,7 @@ def test_pulses_given_twice_are_noticed(
         return answer
 
     monkeypatch.setattr(MemoryBoard, "pulse", twice)
-    verdict = verdict_on("", tmp_path, reference)
+    verdict = verdict_on(FAULTLESS, tmp_path, reference)
     assert verdict.double_pulses == 64
     assert "64 pulses beyond the file's" in verdict.problems
 
@@ -136,7 +136,7 @@ def test_a_step_that_is_not_in_the_file_is_noticed(
             step(self, each, time=time)
 
     monkeypatch.setattr(RunWriter, "step", forgetful)
-    verdict = verdict_on("", tmp_path, reference)
+    verdict = verdict_on(FAULTLESS, tmp_path, reference)
     assert verdict.lost_records > 0
     assert not verdict.ended
 
@@ -160,7 +160,7 @@ def test_outputs_left_on_are_noticed(
     tmp_path: Path, reference: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(NumberedBoard, "safe_state", lambda *_: None)
-    verdict = verdict_on("", tmp_path, reference)
+    verdict = verdict_on(FAULTLESS, tmp_path, reference)
     assert "its outputs are on, and it was said to be in safe state" in verdict.problems
 
 
@@ -169,7 +169,7 @@ def test_what_hangs_is_noticed(tmp_path: Path, reference: dict[str, Any], monkey
     monkeypatch.setattr(fault_rounds, "_RUN", 0.5)
     monkeypatch.setattr(NumberedBoard, "snapshot", lambda _: forever.wait(20) and {})
     try:
-        verdict = verdict_on("", tmp_path, reference)
+        verdict = verdict_on(FAULTLESS, tmp_path, reference)
     finally:
         forever.set()
     assert verdict.hung
