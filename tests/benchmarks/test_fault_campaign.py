@@ -62,8 +62,9 @@ def test_the_script_prints_what_it_found_and_replays_a_round_by_its_number(tmp_p
     assert (tmp_path / "3" / "injected.toml").exists()
 
 
-@pytest.mark.parametrize("link", ["gpib", "in_process", "tcp"])
+@pytest.mark.parametrize("link", ["gpib", "in_process"])
 def test_a_run_and_its_log_give_the_same_faults_again(link: str, tmp_path: Path) -> None:
+    """Faults go by the messages; over TCP the wall clock has a say in how often a link asks again."""
     kinds = [("drop", ""), ("duplicate", ""), ("truncate", ""), ("corrupt", 'span = "header"')]
     faults = [
         f'[[faults]]\nkind = "{kind}"\ndirection = "{way}"\nprobability = 0.02\n{more}\n'
