@@ -21,6 +21,7 @@ import time
 import traceback
 import tracemalloc
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -70,19 +71,19 @@ class Report:
         return not (self.crashes or self.hangs or max(self.growth_kib, self.traced_kib) > MAX_GROWTH_KIB)
 
 
-class Target:
+class Target(ABC):
     """Something that bytes are sent to. `send` and `check` raise whatever goes wrong."""
 
-    def hostile(self, source: random.Random) -> bytes:
-        raise NotImplementedError
+    @abstractmethod
+    def hostile(self, source: random.Random) -> bytes: ...
 
+    @abstractmethod
     def send(self, data: bytes, source: random.Random) -> int:
         """Send `data`; how often something was carried out."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self) -> None:
         """Whether it answers as if nothing had been."""
-        raise NotImplementedError
 
 
 # -- frames -----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ Every call is one message, but for a pulse, which is two: what may be refused, t
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -69,17 +70,17 @@ class KeithleyScpi(Sourcing, VisaInstrument):
 
     # -- what a model adds ----------------------------------------------------------------------------------------
 
-    def integration(self, cycles: float) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def integration(self, cycles: float) -> str: ...
 
+    @abstractmethod
     def running(self, count: int, delay: float, cycles: float) -> str:
         """What sources each of the `count` levels of the list for `delay` and a reading of `cycles` and asks for the
         readings, without autozero where they are the fastest; 0 V then, and all settings as they were."""
-        raise NotImplementedError
 
+    @abstractmethod
     def readings(self, answer: object, count: int) -> Swept:
         """Of a voltage source."""
-        raise NotImplementedError
 
     # -- the common face ------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ Keysight, B2200A/B2201A SCPI Command Reference, B2200-90020.
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -98,16 +99,16 @@ class _Matrix(VisaInstrument):
     def settings_now(self) -> Mapping[str, Any]:
         return {"closed": [list(point) for point in sorted(self.closed())]}
 
-    def closed(self) -> Crosspoints:
-        raise NotImplementedError
+    @abstractmethod
+    def closed(self) -> Crosspoints: ...
 
+    @abstractmethod
     def _open_anew(self) -> None:
         """Events cleared, everything open."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _switch(self, wanted: Crosspoints) -> Crosspoints:
         """Returns what is closed then."""
-        raise NotImplementedError
 
     def _check(self, point: Crosspoint) -> None:
         if not (1 <= point[0] <= self.inputs and 1 <= point[1] <= self.outputs):

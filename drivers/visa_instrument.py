@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -36,13 +37,13 @@ class VisaInstrument(WiredDriver):
 
     # -- what a driver adds ---------------------------------------------------------------------------------------
 
+    @abstractmethod
     def set_up(self) -> None:
         """Put the instrument into a known state with its outputs off, events cleared. Raises as an exchange does."""
-        raise NotImplementedError
 
+    @abstractmethod
     def settings_now(self) -> Mapping[str, Any]:
         """Every setting that counts, asked for in one exchange."""
-        raise NotImplementedError
 
     # -- life -----------------------------------------------------------------------------------------------------
 

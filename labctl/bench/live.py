@@ -352,15 +352,16 @@ class BenchArray:
         if self._driver is not None:
             return
         self.bench.check_replay(self._settings.instrument, *self.bench.file.auxiliaries(self._settings))
+        auxiliaries: dict[str, Auxiliary] = {}
         with ExitStack() as undoing:
             for name in self.bench.file.auxiliaries(self._settings):
-                self._auxiliaries[name] = self.bench.connect(name)
+                auxiliaries[name] = self.bench.connect(name)
                 undoing.push(_undoing(self.bench.disconnect, name))
             driver: MemoryArray = self.bench.connect(self._settings.instrument)
             undoing.push(_undoing(self.bench.disconnect, self._settings.instrument))
             counts = self.bench.cell_counts(self._settings.instrument, driver.geometry.cells)
             self._guard = LimitGuard(self._layers(driver.limits), driver.geometry, driver.dac, counts)
-            self._driver = driver
+            self._driver, self._auxiliaries = driver, auxiliaries
             undoing.pop_all()
 
     def close(self) -> None:
