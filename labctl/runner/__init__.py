@@ -1,0 +1,8 @@
+"""Runs protocols: checked first, then step by step into a run file, always to an end in safe state."""
+
+from labctl.runner.auxiliaries import AuxiliarySampler
+from labctl.runner.preparing import Prepared, prepare
+from labctl.runner.recorded_array import RecordedArray
+from labctl.runner.running import Progress, RunResult, run
+
+__all__ = ["AuxiliarySampler", "Prepared", "Progress", "RecordedArray", "RunResult", "prepare", "run"]

@@ -1,0 +1,86 @@
+"""The array a protocol is given: every pulse and every read goes into the run file."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labctl.array import Capability, Cells, Clock, Geometry, MemoryArray, PulseBatch, PulseLimits, Readout, Scale
+from labctl.bench.limits import LimitGuard
+from labctl.errors import InstrumentError
+from labctl.recording.layout import State
+from labctl.recording.writer import RunWriter
+
+
+class RecordedArray:
+    """The array a protocol is given: a pulse is checked against limits, then in the file as intended, then sent."""
+
+    def __init__(self, array: MemoryArray, guard: LimitGuard, writer: RunWriter) -> None:
+        self._array = array
+        self._guard = guard
+        self._writer = writer
+        self.chip_serial = array.chip_serial
+        self.geometry: Geometry = array.geometry
+        self.capabilities: Capability = array.capabilities
+        self.dac: Scale = array.dac
+        self.adc: Scale = array.adc
+        self.clock: Clock = array.clock
+        self.limits: PulseLimits = guard.limits
+        self.began = self.time = array.clock.now()
+        """When the last exchange ended (before one, when it began), s since 1970 on the array's clock."""
+
+    @property
+    def sequence(self) -> int:
+        return self._array.sequence
+
+    def pulse(self, *batches: PulseBatch) -> None:
+        with self._intended(batches):
+            self._array.pulse(*batches)
+        self._writer.complete()
+
+    def pulse_and_verify(self, *batches: PulseBatch) -> tuple[Readout, ...]:
+        with self._intended(batches):
+            readouts = self._array.pulse_and_verify(*batches)
+        self._writer.complete(readouts)
+        self._advance(readouts[-1])
+        return readouts
+
+    def read(self, cells: Cells | None = None, repeats: int = 1, voltage: float | None = None) -> Readout:
+        self._guard.check_read(voltage)
+        readout = self._array.read(cells, repeats, voltage)
+        self._writer.record_read(readout, voltage)
+        self._advance(readout)
+        return readout
+
+    def multiply(self, inputs: NDArray[np.float32], transpose: bool = False) -> NDArray[np.float32]:
+        self._guard.check_multiply(inputs)
+        return self._array.multiply(inputs, transpose)
+
+    def snapshot(self) -> Mapping[str, Any]:
+        return self._array.snapshot()
+
+    def safe_state(self, timeout_s: float = 2.0) -> None:
+        self._array.safe_state(timeout_s)
+
+    @contextlib.contextmanager
+    def _intended(self, batches: tuple[PulseBatch, ...]) -> Iterator[None]:
+        self._guard.check(batches)
+        first = self._array.sequence
+        self._writer.intend(batches, time=self.time, sequences=range(first, first + len(batches)))
+        try:
+            yield
+        except InstrumentError as problem:
+            given = problem.given
+            known = [] if given is None else [State.DONE] * given + [State.NOT_APPLIED] * (len(batches) - given)
+            self._writer.fail(known)
+            raise
+        except BaseException:
+            self._writer.fail()
+            raise
+
+    def _advance(self, readout: Readout) -> None:
+        self.time = readout.time + readout.codes.size * readout.seconds_per_cell
