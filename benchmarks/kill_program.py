@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import pyvisa
 from benches import served
+from numpy.typing import NDArray
 
 import labctl
 from labctl.recording import recover
@@ -54,7 +55,11 @@ class Referee:
         )
 
     def pulses(self) -> int:
-        return sum(int(count) for count in self._board.query("FORM ASC;:ARR:COUN:PULS?").split(","))
+        return int(self.each().sum())
+
+    def each(self, what: str = "PULS") -> NDArray[np.int64]:
+        """(cells,) pulses, or reads (`READ`), every cell has had."""
+        return np.array(self._board.query(f"FORM ASC;:ARR:COUN:{what}?").split(","), np.int64)
 
 
 def examine(folder: Path, said: Counter[str], given: int) -> str:

@@ -16,17 +16,18 @@ if TYPE_CHECKING:
     from labctl.bench.live import load_bench
     from labctl.errors import LabctlError
     from labctl.recording.reader import open_run
-    from labctl.runner import run
+    from labctl.runner import resume, run
     from labctl.targets import load_target
 
 __version__ = "0.1.0"
-__all__ = ["LabctlError", "load_bench", "load_target", "open_run", "run"]
+__all__ = ["LabctlError", "load_bench", "load_target", "open_run", "resume", "run"]
 
 _HOMES = {
     "LabctlError": "labctl.errors",
     "load_bench": "labctl.bench.live",
     "load_target": "labctl.targets",
     "open_run": "labctl.recording.reader",
+    "resume": "labctl.runner",
     "run": "labctl.runner",
 }
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 
 def source_state() -> dict[str, Any]:
@@ -26,6 +27,18 @@ def source_state() -> dict[str, Any]:
 def describe_settings(settings: msgspec.Struct) -> Any:
     """`settings` as plain JSON values, arrays as their shape, type and SHA-256."""
     return msgspec.to_builtins(settings, enc_hook=_describe)
+
+
+def array_settings(settings: msgspec.Struct, within: str = "") -> dict[str, NDArray[Any]]:
+    """The arrays among `settings`, by their paths, as `describe_settings` leaves them out."""
+    found: dict[str, NDArray[Any]] = {}
+    for name in settings.__struct_fields__:
+        value = getattr(settings, name)
+        if isinstance(value, msgspec.Struct):
+            found |= array_settings(value, f"{within}{name}.")
+        elif isinstance(value, np.ndarray):
+            found[f"{within}{name}"] = value
+    return found
 
 
 def _describe(value: Any) -> Any:

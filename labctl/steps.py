@@ -60,7 +60,8 @@ class StopRequested(Exception):
 class Cost:
     """The most a run can do, known before it starts: pulses and reads of single cells, peak amplitudes in V.
 
-    read_voltages: V of its reads at a voltage of choice.
+    max_pulses_per_cell: of all kinds, max_form_pulses_per_cell of them to form. read_voltages: V of its reads at a
+    voltage of choice.
     """
 
     max_pulses: int
@@ -69,6 +70,7 @@ class Cost:
     gates: Mapping[Operation, float]
     widths: Mapping[Operation, float]
     max_pulses_per_cell: int = 0
+    max_form_pulses_per_cell: int = 0
     read_voltages: tuple[float, ...] = ()
 
 
@@ -79,6 +81,7 @@ class Procedure:
     steps: generator function of (array, settings, rng); does no I/O but through the array and sleeps only by
     the array's clock. plan: what it would cost at most; raises SettingsError when the settings cannot fit the array.
     measurement: what kind of measurement its runs are (`retention`), by which analysis and calibration know them.
+    retries: defects that it exists to try again or to show (`never_formed`), for which cells are not excluded.
     """
 
     name: str
@@ -90,3 +93,4 @@ class Procedure:
     steps: Callable[[MemoryArray, Any, np.random.Generator], Steps]
     plan: Callable[[Geometry, Scale, Scale, Any], Cost]
     measurement: str = ""
+    retries: tuple[str, ...] = ()

@@ -49,15 +49,16 @@ class FormingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class FormingChoice(FormingSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """rows, cols, cells: which of the array's cells, as in `CellChoice`."""
+    """rows, cols, cells, exclude: which of the array's cells, as in `CellChoice`."""
 
     rows: tuple[int, int] | Literal["all"] = "all"
     cols: tuple[int, int] | Literal["all"] = "all"
     cells: int | Literal["all"] = "all"
+    exclude: np.ndarray | None = None
 
     def chosen(self, geometry: Geometry) -> Cells:
         """(n,) flat indices, strictly increasing. Raises SettingsError where the choice does not fit the array."""
-        return chosen(CellChoice(rows=self.rows, cols=self.cols, cells=self.cells), geometry)
+        return chosen(CellChoice(rows=self.rows, cols=self.cols, cells=self.cells, exclude=self.exclude), geometry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,7 @@ def form_cost(geometry: Geometry, dac: Scale, settings: FormingSettings, cells: 
         gates={Operation.FORM: max(settings.compliances)},
         widths={Operation.FORM: ramp.width},
         max_pulses_per_cell=len(codes),
+        max_form_pulses_per_cell=len(codes),
     )
 
 
@@ -221,4 +223,5 @@ forming = Procedure(
     steps=_steps,
     plan=_plan,
     measurement="forming",
+    retries=("never_formed",),
 )

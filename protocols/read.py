@@ -86,4 +86,5 @@ read = Procedure(
     steps=_steps,
     plan=_plan,
     measurement="map",
+    retries=("never_formed", "stuck_low", "stuck_high", "worn", "dead_line"),  # a map is to show them
 )

@@ -81,6 +81,7 @@ def _plan(geometry: Geometry, dac: Scale, adc: Scale, settings: WriteVerifySetti
         gates={op: ramp.gate for op, (ramp, _) in ramps.items()} | (dict(form.gates) if form else {}),
         widths={op: ramp.width for op, (ramp, _) in ramps.items()} | (dict(form.widths) if form else {}),
         max_pulses_per_cell=settings.max_pulses + (form.max_pulses_per_cell if form else 0),
+        max_form_pulses_per_cell=form.max_pulses_per_cell if form else 0,
     )
 
 

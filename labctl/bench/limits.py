@@ -96,6 +96,11 @@ class LimitGuard:
                 self._restore(batch, *before)
             raise
 
+    def count(self, *batches: PulseBatch) -> None:
+        """Pulses that the cells have had already, as a resumed run's, whatever the limits say of them."""
+        for batch in batches:
+            self._count(batch)
+
     def _check_batch(self, batch: PulseBatch) -> None:
         cells, count = batch.cells, len(batch.cells)
         if len(batch.amplitude) != count:

@@ -38,7 +38,14 @@ from labctl.auxiliary import Auxiliary, is_auxiliary
 from labctl.bench.leases import Lease
 from labctl.bench.limits import CellCounts, LimitGuard
 from labctl.bench.reservations import Reservation, Reservations
-from labctl.bench.settings import ArraySettings, BenchFile, CompositeSettings, InstrumentSettings, read_bench
+from labctl.bench.settings import (
+    ArraySettings,
+    BenchFile,
+    CompositeSettings,
+    InstrumentSettings,
+    WearSettings,
+    read_bench,
+)
 from labctl.errors import BenchError, LabctlError, LinkClosedError, ReplayError, SafeStateError
 from labctl.links.resources import ResourceManagers
 
@@ -119,6 +126,12 @@ class Bench:
         if recordings and missing:
             them = "theirs" if len(missing) > 1 else "its log"
             raise BenchError(f"{self.file.path.name}: instruments without a log: {', '.join(missing)}; name {them} too")
+
+    def recorded_time(self, name: str) -> float | None:
+        """s since 1970 when what a log has answered last for instrument `name` was recorded; None: no log answers."""
+        settings = self.file.recordings.get(name) and self.file.wired[name]
+        recording = self._managers.recording(settings.library) if settings else None
+        return None if recording is None else recording.time
 
     def cell_counts(self, name: str, cells: int) -> CellCounts:
         """What the cells on instrument `name` have had since it was connected, through whichever array."""
@@ -481,6 +494,22 @@ class BenchArray:
         names = dict.fromkeys(each for name in used for each in (name, *self.bench.parts(name)))
         return ", ".join(spec.log.name for name, spec in self.bench.file.recordings.items() if name in names)
 
+    @property
+    def replayed_at(self) -> float | None:
+        """s since 1970 when what the logs have answered so far was recorded; None where no log answers."""
+        times = [self.bench.recorded_time(name) for name in self._wired_names]
+        return max((each for each in times if each is not None), default=None)
+
+    @property
+    def is_volatile(self) -> bool:
+        """Whether its chip is a simulated one that is fresh with every process: what it was is no history."""
+        return self.bench.file.is_volatile(self._settings)
+
+    @property
+    def wear(self) -> WearSettings:
+        """How long its cells live."""
+        return self._settings.wear
+
     def reserved(self) -> contextlib.AbstractContextManager[Reservation]:
         """The array for one run: `with array.reserved(): ...`. Raises RunError while another has its instrument."""
         return self.bench.reserved(self._settings.instrument, self._auxiliaries)
@@ -505,8 +534,12 @@ class BenchArray:
     @property
     def _wired(self) -> list[InstrumentSettings]:
         """The settings of the instruments that have a wire."""
+        return [self.bench.file.instruments[each] for each in self._wired_names]
+
+    @property
+    def _wired_names(self) -> list[str]:
         name = self._settings.instrument
-        return [self.bench.file.instruments[each] for each in dict.fromkeys(self.bench.parts(name) or [name])]
+        return list(dict.fromkeys(self.bench.parts(name) or [name]))
 
     def _layers(self, instrument: PulseLimits) -> dict[str, PulseLimits]:
         return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.resources
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -62,6 +62,23 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return PulseLimits(**{name: getattr(self, name) for name in self.__struct_fields__})
 
 
+class WearSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long a cell lives: pulses and dose (V s) over all its recorded runs. Nothing is refused for it: a run that
+    may take cells beyond the share `warn_at` begins with a warning.
+    """
+
+    max_pulses: int | None = None
+    max_dose: VoltSecond | None = None
+    warn_at: float = 0.8
+
+    def __post_init__(self) -> None:
+        for name, value in (("max_pulses", self.max_pulses), ("max_dose", self.max_dose)):
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be more than 0, not {value:g}")
+        if not 0 < self.warn_at <= 1:
+            raise ValueError(f"warn_at must be more than 0 and at most 1, not {self.warn_at:g}")
+
+
 class ArraySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An array: which instrument it hangs on, and what this bench and these cells stand.
 
@@ -72,6 +89,7 @@ class ArraySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     instrument: str
     limits: LimitSettings = LimitSettings()
     cell_limits: LimitSettings = LimitSettings()
+    wear: WearSettings = WearSettings()
     auxiliaries: list[str] | None = None
     auxiliary_interval: Second = Second(10.0)
 
@@ -299,6 +317,23 @@ class BenchFile:
         parts = {name: each.parts if isinstance(each, CompositeSettings) else {} for name, each in wireless.items()}
         return {name: [part.partition(".")[0] for part in each.values()] for name, each in parts.items()}
 
+    def is_volatile(self, array: ArraySettings) -> bool:
+        """Whether the chip of `array` is simulated inside this very process and forgets everything when that ends: no
+        table that may hold the chip has a `state`."""
+        names = self.made_of.get(array.instrument) or [array.instrument]
+        wired = [self.instruments[name] for name in names]
+        if not all(each.is_in_process for each in wired) or not self.recordings.keys().isdisjoint(names):
+            return False
+        addresses = {each.address for each in wired}
+        return not any("state" in table for table in self._tables_at(addresses))
+
+    def _tables_at(self, addresses: Collection[str]) -> Iterator[Mapping[str, Any]]:
+        """The simulated instruments at these addresses, and those at none, which others are wired to."""
+        for table in self.settings.simulated.values():
+            name = table.get("resource_name")
+            if not isinstance(name, str) or _is_one_of(name, addresses):
+                yield table
+
     @property
     def recordings(self) -> dict[str, ReplaySpec]:
         """Name to what answers in its place, of the instruments that are replayed."""
@@ -431,6 +466,14 @@ class BenchFile:
 def _overlap(part: str, other: str) -> bool:
     """Whether one of the two is the whole instrument that the other is a channel of."""
     return part.partition(".")[0] == other or other.partition(".")[0] == part
+
+
+def _is_one_of(resource_name: str, addresses: Collection[str]) -> bool:
+    """Whether a simulated instrument's name, which nobody has checked yet, means one of `addresses`."""
+    try:
+        return canonical_resource_name(resource_name) in addresses
+    except ValueError:
+        return False
 
 
 def embedded_path() -> Path:

@@ -101,7 +101,7 @@ def program_array(
     def with_target(array: BenchArray | ArrayPlan) -> dict[str, Any]:
         return {**settings, **_on_array(loaded, corner, exclude, array)}
 
-    carry_out("write_verify", with_target, _print_programmed, flat, **options)
+    carry_out("write_verify", with_target, print_programmed, flat, **options)
 
 
 @click.command("form-array")
@@ -175,7 +175,8 @@ def _excluded(path: Path, shape: tuple[int, int]) -> np.ndarray:
         raise TargetError(f"{path}: cannot be read as cells to exclude: {problem}") from None
 
 
-def _print_programmed(result: RunResult) -> int:
+def print_programmed(result: RunResult) -> int:
+    """What became of programming; gives the width of the first column."""
     summary = result.summary
     share, rms = summary["fraction_in_window"], summary["rms_error_siemens"]
     per_cell = summary["pulses_per_cell"]

@@ -63,12 +63,13 @@ def _command(kind: str) -> click.Command:
     @yes
     @common
     def measure(**options: Any) -> None:
-        carry_out(protocol, lambda _: {}, _show, _describe, **options)
+        carry_out(protocol, lambda _: {}, show, describe, **options)
 
     return click.command(kind, help=f"{text}\n\n\b\n{_settings_text(load_protocol(protocol))}")(measure)
 
 
-def _show(result: RunResult) -> int:
+def show(result: RunResult) -> int:
+    """The statistics, and how the run ended; gives the width of the first column."""
     found = _statistics(result.path)
     if found:
         print_statistics(found)
@@ -76,7 +77,8 @@ def _show(result: RunResult) -> int:
     return print_rows([], result)
 
 
-def _describe(result: RunResult, figure: Path | None) -> dict[str, Any]:
+def describe(result: RunResult, figure: Path | None) -> dict[str, Any]:
+    """A run with its statistics as JSON."""
     found = _statistics(result.path)
     return {
         "run": str(result.path),

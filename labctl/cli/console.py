@@ -41,9 +41,9 @@ def report(problem: Exception) -> int:
     return 1
 
 
-def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
+def print_json(value: Mapping[str, Any] | Sequence[Any], *, one_line: bool = False) -> None:
     """`value` on stdout as JSON; what is not finite becomes null."""
-    click.echo(json.dumps(_finite(value), indent=2, default=str))
+    click.echo(json.dumps(_finite(value), indent=None if one_line else 2, default=str))
 
 
 def print_table(rows: Iterable[Sequence[Any]], header: Sequence[str] = ()) -> None:
@@ -52,9 +52,11 @@ def print_table(rows: Iterable[Sequence[Any]], header: Sequence[str] = ()) -> No
     if not lines:
         return
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    for number, line in enumerate(lines):
-        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        click.secho(text, bold=bool(header) and number == 0 and not os.environ.get("NO_COLOR"))
+    texts = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    if header:
+        click.secho(texts.pop(0), bold=not os.environ.get("NO_COLOR"))
+    if texts:
+        click.echo("\n".join(texts))
 
 
 def settings_from(procedure: Procedure, pairs: Iterable[str]) -> dict[str, Any]:

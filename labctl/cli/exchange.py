@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, cast
 
 import click
 
 from labctl.bench.settings import read_bench
 from labctl.cli.console import QuantityType, print_json
+from labctl.errors import UsageError
+from labctl.recording.catalogue import resolve_run
 
 
 @click.command("import")
@@ -46,29 +49,67 @@ def import_(file: Path, mapping_path: Path, select: str, out: Path | None, as_js
     click.echo(done.path)
 
 
+_SIMULATORS = ("aihwkit", "crosssim")
+_FORMATS = ("csv", "parquet", "netcdf", "zarr", "matlab")
+_TABLES = ("events", "operations", "steps", "maps", "auxiliaries", "settings")
+
+
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="RUN... | CHIP.toml", type=click.Path(path_type=Path))
+@click.option("--to", type=click.Choice([*_FORMATS, *_SIMULATORS]), required=True, help="The format, or simulator.")
 @click.option(
-    "--to", "simulator", type=click.Choice(["aihwkit", "crosssim"]), required=True, help="For which simulator."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Where to. Default: beside the run, named after it; a device model after the chip. Of several runs: a folder.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The module. Default: named after the chip.")
-@click.option("--g-max", type=QuantityType("S"), help="The highest conductance in use. Default: the highest found.")
+@click.option("--what", type=click.Choice([*_TABLES, "all"]), multiple=True, help="These tables only; may be repeated.")
+@click.option("--joined", is_flag=True, help="With each event its operation's kind, width, gate, ..., phase, row, col.")
+@click.option(
+    "--raw", is_flag=True, help="netcdf, zarr: converter codes with their scale instead of volts and siemens."
+)
+@click.option(
+    "--g-max", type=QuantityType("S"), help="Device models: the highest conductance in use. Default: the highest found."
+)
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 def export(
     sources: tuple[Path, ...],
-    simulator: Literal["aihwkit", "crosssim"],
+    to: str,
     output: Path | None,
+    what: tuple[str, ...],
+    joined: bool,
+    raw: bool,
     g_max: float | None,
     force: bool,
 ) -> None:
-    """Write a chip, or what runs of it measured, as a device model that a simulator loads.
+    """Write runs in a format of other programs, or a chip as a device model that a simulator loads.
 
-    RUN: of retention, programming, read noise and pulse response, one of each at most.
+    csv and parquet: a file a table, in a folder; netcdf, zarr and matlab: one with all tables. Values are in SI units,
+    with units and provenance.
+
+    aihwkit and crosssim: what a chip file, or runs of a chip (retention, programming, read noise, pulse response, one
+    of each at most) tell of its cells.
     """
-    from labctl.exchange.exporting import export_device
+    if to in _SIMULATORS:
+        _refuse(to, {"--what": what, "--joined": joined, "--raw": raw})
+        from labctl.exchange.exporting import export_device
 
-    done = export_device(sources, simulator, output, g_max, overwrite=force)
+        done = export_device(sources, cast(Any, to), output, g_max, overwrite=force)
+    else:
+        _refuse(to, {"--g-max": g_max is not None})
+        from labctl.exchange.tables.exporting import export_tables
+
+        paths = [resolve_run(path, lambda: read_bench().runs_folder) for path in sources]
+        tables = _TABLES if not what or "all" in what else what
+        done = export_tables(paths, cast(Any, to), output, what=tables, joined=joined, raw=raw, overwrite=force)
     for note in done.notes:
         click.echo(f"note: {note}", err=True)
     for path in done.paths:
         click.echo(path)
+
+
+def _refuse(to: str, given: Mapping[str, object]) -> None:
+    """Options that say nothing about what `to` writes."""
+    for option, value in given.items():
+        if value:
+            raise UsageError(f"{option} is not for --to {to}")

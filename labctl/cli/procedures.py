@@ -10,7 +10,7 @@ from typing import Any
 import click
 import numpy as np
 
-from labctl.bench.live import ArrayPlan, BenchArray, load_bench, not_safe
+from labctl.bench.live import ArrayPlan, Bench, BenchArray, load_bench, not_safe
 from labctl.cli.console import Progress, print_json, print_table, settings_from
 from labctl.errors import Interrupted, LabctlError, SafeStateError, UsageError
 from labctl.plugins import load_protocol
@@ -41,6 +41,7 @@ def common(command: _Decorated) -> _Decorated:
             metavar="NAME=VALUE",
             help="Any setting of the protocol, as in --set set.stop=2.6V.",
         ),
+        click.option("--all-cells", is_flag=True, help="Leave out no cell for what its chip's record says."),
         click.option("--dry-run", is_flag=True, help="Check and cost the run; send nothing."),
         click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
         click.option(
@@ -67,6 +68,7 @@ def carry_out(
     seed: int,
     out: Path | None,
     pairs: Iterable[str],
+    all_cells: bool,
     dry_run: bool,
     as_json: bool,
     plotted: bool,
@@ -81,27 +83,47 @@ def carry_out(
     """
     procedure = load_protocol(protocol)
     extra = settings_from(procedure, pairs)
-    result: RunResult | None = None
+
+    def work(live: Bench, keep: Callable[[RunResult], None]) -> None:
+        array = live.array(array_name)
+        plan = array.nominal()
+        cost = prepare(procedure, plan, **{**settings_for(plan), **extra}).cost
+        if dry_run:
+            _print_cost(cost, as_json)
+            return
+        if cost.max_pulses and not yes:
+            ask(array)
+        with array, Progress(quiet) as progress:
+            settings = {**settings_for(array), **extra}
+            command = " ".join(sys.argv)
+            given = {**settings, "all_cells": all_cells}
+            keep(run(procedure, array, out=out, seed=seed, progress=progress, command=command, **given))
+
+    on_bench(bench, work, show, describe, as_json=as_json, plotted=plotted)
+
+
+def on_bench(
+    bench: Path | None,
+    work: Callable[[Bench, Callable[[RunResult], None]], None],
+    show: Callable[[RunResult], int],
+    describe: Callable[[RunResult, Path | None], dict[str, Any]],
+    *,
+    as_json: bool,
+    plotted: bool,
+) -> None:
+    """Do `work` on a bench and print what came of the run it keeps, if there is one; see `carry_out`."""
+    kept: list[RunResult] = []
     unsafe: SafeStateError | None = None
     try:
         with load_bench(bench) as live:
-            array = live.array(array_name)
-            plan = array.nominal()
-            cost = prepare(procedure, plan, **{**settings_for(plan), **extra}).cost
-            if dry_run:
-                _print_cost(cost, as_json)
-                return
-            if cost.max_pulses and not yes:
-                _ask(array)
-            with array, Progress(quiet) as progress:
-                settings = {**settings_for(array), **extra}
-                result = run(
-                    procedure, array, out=out, seed=seed, progress=progress, command=" ".join(sys.argv), **settings
-                )
+            work(live, kept.append)
     except SafeStateError as problem:
-        if result is None:
+        if not kept:
             raise
         unsafe = problem  # told after what came of the run, which is finished
+    if not kept:
+        return
+    (result,) = kept
     unsafe = unsafe or _late(result)
     try:
         _tell(result, show, describe, as_json, plotted)
@@ -149,7 +171,7 @@ def _late(result: RunResult) -> SafeStateError | None:
     return SafeStateError(f"the run ended {told}; reached only when it was let go of") if told else None
 
 
-def _ask(array: BenchArray) -> None:
+def ask(array: BenchArray) -> None:
     """Pulses change a real chip for good: ask, unless the instrument is simulated in this very process."""
     if array.is_in_process:
         return

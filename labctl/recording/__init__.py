@@ -1,6 +1,5 @@
 """The run file: every pulse and read of a run on disk the moment it happened."""
 
-from labctl.recording.catalogue import list_runs
 from labctl.recording.layout import Outcome, State
 from labctl.recording.names import new_run_path
 from labctl.recording.reader import RunSummary, open_run, read_summary
@@ -12,7 +11,6 @@ __all__ = [
     "RunSummary",
     "RunWriter",
     "State",
-    "list_runs",
     "new_run_path",
     "open_run",
     "read_summary",

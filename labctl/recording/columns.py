@@ -43,13 +43,13 @@ class Block:
 
 
 class Table:
-    """Columns of one unlimited dimension, whose scale (`dimension`) grows with them."""
+    """Columns of one unlimited dimension, whose scale (`dimension`) grows with them; `rows` of them stand already."""
 
-    def __init__(self, group: h5py.Group, dimension: str) -> None:
+    def __init__(self, group: h5py.Group, dimension: str, rows: int = 0) -> None:
         self._scale = _Dataset(group, dimension)
         self._columns = {name: _Dataset(group, name) for name in group if name != dimension}
         self._chunk: int = self._scale.id.get_create_plist().get_chunk()[0]
-        self._resize(0)
+        self._resize(rows)
 
     def write(self, first: int, columns: Mapping[str, ArrayLike]) -> None:
         """Equally long values of some columns, from row `first` on; the rest keep their fill."""

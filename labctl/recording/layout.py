@@ -32,7 +32,7 @@ NOT_COUNTED = -1
 NOT_WRITTEN = "not_written"
 """The flag of cells that a map of flags was not written for; its code is the largest of the map's dtype."""
 
-TEXTS = ("message", "summary", "snapshot_after")
+TEXTS = ("message", "summary", "snapshot_after", "checksums")
 """What is only known at the end, of any length: datasets of characters in `provenance`."""
 
 
@@ -58,9 +58,20 @@ class State(enum.IntEnum):
     NOT_APPLIED = 3  # the board said so
 
 
+class AskedBy(enum.IntEnum):
+    """Why an operation was made: the protocol asked for it, or something around the protocol did."""
+
+    PROTOCOL = 0
+    ENDING = 1  # the protocol, once it was told to stop early
+    REREAD = 2  # resuming: how the cells are now
+    SETTLING = 3  # resuming: in place of pulses that were not applied, or of a verify read that was lost
+
+
 READ = 0
-KINDS = {"read": READ} | {operation.name.lower(): int(operation) for operation in Operation}
+CLOCK = 4
+KINDS = {"read": READ} | {operation.name.lower(): int(operation) for operation in Operation} | {"clock": CLOCK}
 STATES = {state.name.lower(): int(state) for state in State}
+ASKED_BY = {each.name.lower(): int(each) for each in AskedBy}
 
 
 OUTCOMES = (Outcome.RUNNING, Outcome.FINISHED, Outcome.INTERRUPTED, Outcome.FAILED, Outcome.KILLED)
@@ -132,7 +143,7 @@ def events(dac: Scale, adc: Scale) -> tuple[Column, ...]:
 
 
 OPERATIONS = (
-    Column("kind", "u1", "what was done to the cells", flags=KINDS),
+    Column("kind", "u1", "what was done to the cells; clock: the protocol asked for the time", flags=KINDS),
     Column("first_event", "u8", "row of the first event", "1"),
     Column("events", "u4", "number of events", "1"),
     Column("repeats", "u4", "passes over the cells", "1", fill=1),
@@ -145,8 +156,12 @@ OPERATIONS = (
     Column("state", "u1", "what is known of it", flags=STATES),
     Column("read_voltage", "f4", "read voltage, where it was not the array's own", "V", fill=np.nan, masked=True),
     Column("reading_factor", "f8", "what readings decoded to S are to be multiplied by", "1", fill=1),
+    Column("asked_by", "u1", "why it was made", flags=ASKED_BY),
 )
 """One row a batch of pulses or a read."""
+
+
+ENDINGS = {each.name.lower(): int(each) for each in (AskedBy.PROTOCOL, AskedBy.ENDING)}
 
 
 def steps(phases: Sequence[str], variables: Sequence[Variable]) -> tuple[Column, ...]:
@@ -155,6 +170,7 @@ def steps(phases: Sequence[str], variables: Sequence[Variable]) -> tuple[Column,
         Column("time", "f8", "when the step was done", EPOCH, fill=np.nan, masked=True),
         Column("phase", "u1", "phase of the protocol", flags=phase_codes(phases)),
         Column("first_operation", "u8", "row of its first operation", "1"),
+        Column("asked_by", "u1", "whether the protocol had been told to stop", flags=ENDINGS),
         *(_declared(variable) for variable in variables if not variable.dims),
     )
 

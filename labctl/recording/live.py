@@ -12,24 +12,26 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
-import numpy as np
 
+from labctl.recording.checksums import checksums
 from labctl.recording.columns import Block, Table
 from labctl.recording.layout import Commit
-from labctl.recording.skeleton import set_text_attribute
-from labctl.recording.text import iso_time
+from labctl.recording.skeleton import set_text_attribute, write_text
+from labctl.recording.text import iso_time, json_text
 
 
 class LiveFile:
     """A run file built by `skeleton`, open for rows. Everything here raises what HDF5 raises."""
 
-    def __init__(self, path: Path, *, fsync: bool) -> None:
+    def __init__(self, path: Path, commit: Commit, *, fsync: bool) -> None:
+        """commit: how far the file at `path` is already."""
         self._fsync = fsync
         self._file = _open_for_rows(path)
-        self.events = Table(self._file["events"], "event")
-        self.operations = Table(self._file["operations"], "operation")
-        self.steps = Table(self._file["steps"], "step")
-        self.auxiliaries = Table(self._file["auxiliaries"], "sample") if "auxiliaries" in self._file else None
+        self.events = Table(self._file["events"], "event", commit.events)
+        self.operations = Table(self._file["operations"], "operation", commit.operations)
+        self.steps = Table(self._file["steps"], "step", commit.steps)
+        around = self._file.get("auxiliaries")
+        self.auxiliaries = None if around is None else Table(around, "sample", commit.samples)
         maps = self._file["maps"]
         self.maps = {name: Block(maps, name) for name in maps if name not in ("row", "col")}
         self._record = Block(self._file["commit"], "record")
@@ -41,14 +43,15 @@ class LiveFile:
         self._sync()
 
     def finish(self, texts: Mapping[str, str], commit: Commit) -> None:
-        """Texts, columns cut to what counts, and the outcome last."""
+        """Texts, columns cut to what counts, what their checksums are, and the outcome last."""
         for name, content in texts.items():
-            _write_text(self._file["provenance"], name, content)
+            write_text(self._file["provenance"], name, content)
         self.events.trim(commit.events)
         self.operations.trim(commit.operations)
         self.steps.trim(commit.steps)
         if self.auxiliaries is not None:
             self.auxiliaries.trim(commit.samples)
+        write_text(self._file["provenance"], "checksums", json_text(checksums(self._file)))
         self.commit(commit)
         set_text_attribute(self._file, "ended", iso_time(commit.ended))
         set_text_attribute(self._file, "outcome", commit.outcome.value)
@@ -76,10 +79,3 @@ def _open_for_rows(path: Path) -> h5py.File:
     access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
     flags = h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE
     return h5py.File(h5py.h5f.open(os.fsencode(path), flags, access))
-
-
-def _write_text(group: h5py.Group, name: str, content: str) -> None:
-    characters = np.frombuffer(content.encode(), "S1")
-    for dataset in (group[f"{name}_bytes"], group[name]):
-        dataset.resize((len(characters),))
-    group[name][:] = characters

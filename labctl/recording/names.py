@@ -47,7 +47,7 @@ def hold(path: Path) -> BaseFileLock:
     """Mark the run at `path` as live until the lock is let go of (`let_go`) or this process ends."""
     lock = FileLock(lock_path(path), is_singleton=False, thread_local=False)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_PATIENCE_S, poll_interval=_PATIENCE_S / 4)
     except Timeout:
         raise RecordingError(f"{path} is being written by another run") from None
     except OSError as error:

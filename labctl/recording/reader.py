@@ -14,7 +14,13 @@ import msgspec
 from labctl.errors import NoRunError, RecordingError
 from labctl.recording import layout, names
 from labctl.recording.layout import Commit, Outcome
-from labctl.recording.superblock import Superblock, plainly, read_superblock, refuse_missing_rows
+from labctl.recording.superblock import (
+    Superblock,
+    plainly,
+    read_superblock,
+    refuse_damaged_metadata,
+    refuse_missing_rows,
+)
 from labctl.recording.text import iso_time
 
 if TYPE_CHECKING:
@@ -69,20 +75,21 @@ def read_summary(path: str | Path) -> RunSummary:
     """The run at `path` in a few lines. Raises RecordingError for what is not a run file."""
     path = Path(path)
     with opened(path) as (file, commit), whole(path):
-        return _summary(path, file, commit)
+        return summarise(path, file, commit)
 
 
-def _summary(path: Path, file: h5py.File, commit: Commit) -> RunSummary:
-    attributes = {name: text(content) for name, content in file.attrs.items()}
-    texts = dict.fromkeys(layout.TEXTS, "")
+def summarise(path: Path, file: h5py.File, commit: Commit) -> RunSummary:
+    """The run of an open `file` in a few lines, as of `commit`. Raises what h5py raises where it lacks a part."""
+    attributes = {name: text(file.attrs[name]) for name in file.attrs}
+    message = summary = ""
     if commit.outcome not in (Outcome.LIVE, Outcome.KILLED):
-        texts = {name: file["provenance"][name][:].tobytes().decode() for name in layout.TEXTS}
+        message, summary = read_text(file, "message"), read_text(file, "summary")
     return RunSummary(
         path=path,
         protocol=attributes["protocol"],
         title=attributes["title"],
         outcome=commit.outcome,
-        message=texts["message"],
+        message=message,
         started=attributes["started"],
         ended=iso_time(commit.ended),
         rows=int(attributes["rows"]),
@@ -94,8 +101,14 @@ def _summary(path: Path, file: h5py.File, commit: Commit) -> RunSummary:
         unknown_dose=_unknown_dose(file["operations"], commit),
         unsettled=commit.unsettled,
         attributes={name: item for name, item in attributes.items() if name not in layout.OWN_ATTRIBUTES},
-        summary=msgspec.json.decode(texts["summary"] or "{}", type=dict[str, Any]),
+        summary=msgspec.json.decode(summary or "{}", type=dict[str, Any]),
     )
+
+
+def read_text(file: h5py.File, name: str) -> str:
+    """One of the texts in `provenance` that are written at the end."""
+    content: str = file["provenance"][name][:].tobytes().decode()
+    return content
 
 
 def _unknown_dose(operations: h5py.Group, commit: Commit) -> int:
@@ -142,12 +155,13 @@ def whole(path: Path) -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error.args[0] if error.args else error).partition("\n")[0]
+    said = error.strerror if isinstance(error, OSError) else None
+    return str(said or (error.args[0] if error.args else error)).partition("\n")[0]
 
 
 def _open(path: Path, *, live: bool) -> h5py.File:
     """In SWMR mode only where a writer has the file, or had when it was killed: HDF5 does not notice there that
-    a file is cut short, and may never come back. A kill never leaves a file shorter than its superblock says.
+    a file is cut short or damaged, and may never come back. A kill never leaves one shorter than its superblock says.
     """
     block = read_superblock(path)
     if live:
@@ -155,6 +169,9 @@ def _open(path: Path, *, live: bool) -> h5py.File:
     if block and block.missing:
         _refuse_cut(path, block)
         return h5py.File(path, "r", swmr=True)
+    if block and block.marked_open:
+        with whole(path), plainly(path) as file:
+            refuse_damaged_metadata(file)
     try:
         return h5py.File(path, "r", swmr=block is not None and block.marked_open)
     except OSError as error:

@@ -7,14 +7,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 
 from labctl.errors import RecordingError
 from labctl.recording import layout, skeleton
+from labctl.recording.checksums import checksums
 from labctl.recording.layout import Commit, Outcome, State
 from labctl.recording.reader import opened
-from labctl.recording.text import iso_time
+from labctl.recording.text import iso_time, json_text
 
 _BLOCK_BYTES = 1 << 24
 
@@ -37,8 +39,9 @@ def recover(path: Path, to: Path, *, overwrite: bool = False) -> None:
             if commit.outcome is Outcome.LIVE:
                 raise RecordingError(f"{path} is being written; it needs no recovery")
             with h5py.File(part, "w", libver=skeleton.LIBVER) as copy:
-                _copy(source, copy, commit)
+                copy_run(source, copy, commit, with_texts=commit.outcome is not Outcome.KILLED)
                 _settle(copy, commit)
+                skeleton.write_text(copy["provenance"], "checksums", json_text(checksums(copy)))
         os.replace(part, to)
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise RecordingError(f"cannot recover {path} to {to}: {error}") from error
@@ -46,18 +49,23 @@ def recover(path: Path, to: Path, *, overwrite: bool = False) -> None:
         part.unlink(missing_ok=True)
 
 
-def _copy(source: h5py.File, copy: h5py.File, commit: Commit) -> None:
-    """Every group and dataset, columns cut to what was intended."""
+def copy_run(
+    source: h5py.File, copy: h5py.File, commit: Commit, *, with_texts: bool, filters: Mapping[str, Any] | None = None
+) -> None:
+    """Every group and dataset of a run file, columns cut to what was intended; the texts of its end left out or not.
+
+    filters: h5py's names of what compresses the datasets that are chunked; as in `source` where None.
+    """
     lengths = {"event": commit.events_intended, "operation": commit.operations_intended}
     lengths |= {"step": commit.steps, "sample": commit.samples}
-    if commit.outcome is Outcome.KILLED:
+    if not with_texts:
         lengths |= {f"{name}_bytes": 0 for name in layout.TEXTS}
     _copy_attributes(source, copy)
     for group in source.values():
         target = copy.create_group(group.name)
         _copy_attributes(group, target)
         for dataset in group.values():
-            _copy_dataset(dataset, target, lengths)
+            _copy_dataset(dataset, target, lengths, filters or {})
         for dataset in group.values():
             _attach_scales(dataset, target)
 
@@ -71,7 +79,7 @@ def _settle(copy: h5py.File, commit: Commit) -> None:
         events=commit.events_intended,
         pulses=commit.pulses + commit.events_intended - commit.events,
     )
-    copy["commit/record"][:] = settled.row()
+    skeleton.write_commit(copy, settled)
     skeleton.set_text_attribute(copy, "outcome", commit.outcome.value)
     skeleton.set_text_attribute(copy, "ended", iso_time(commit.ended))
 
@@ -82,11 +90,14 @@ def _copy_attributes(source: h5py.HLObject, target: h5py.HLObject) -> None:
         target.attrs.create(name, source.attrs[name], attribute.shape, attribute.dtype)
 
 
-def _copy_dataset(dataset: h5py.Dataset, group: h5py.Group, lengths: Mapping[str, int]) -> None:
+def _copy_dataset(
+    dataset: h5py.Dataset, group: h5py.Group, lengths: Mapping[str, int], filters: Mapping[str, Any]
+) -> None:
     """The rows that count, with the same type, chunks and fill."""
     scale = dataset if dataset.is_scale else dataset.dims[0][0]
     rows = lengths.get(_name(scale), len(dataset))
-    target = group.create_dataset_like(_name(dataset), dataset, shape=(rows, *dataset.shape[1:]))
+    kept = filters if dataset.chunks and not skeleton.is_dimension_only(dataset) else {}
+    target = group.create_dataset_like(_name(dataset), dataset, shape=(rows, *dataset.shape[1:]), **kept)
     _copy_attributes(dataset, target)
     if dataset.is_scale:
         target.make_scale(dataset.attrs["NAME"])

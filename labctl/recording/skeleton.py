@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from labctl.array import Geometry, Scale
 from labctl.errors import RecordingError
@@ -39,6 +40,7 @@ class RunInfo:
     started: float
     provenance: Mapping[str, Any]
     auxiliaries: Mapping[str, str]
+    arrays: Mapping[str, NDArray[Any]]
 
 
 def image(run: RunInfo) -> bytes:
@@ -57,6 +59,7 @@ def image(run: RunInfo) -> bytes:
         _add_maps(file, run.geometry, maps)
         _add_commit(file)
         _add_provenance(file, run.provenance)
+        _add_settings(file, run.geometry, run.arrays)
         _choose_plot(file, maps)
     return content.getvalue()
 
@@ -66,6 +69,22 @@ def set_text_attribute(file: h5py.File, name: str, content: str) -> None:
     attribute = h5py.h5a.open(file.id, name.encode())
     stored = attribute.get_type()
     attribute.write(np.array(content.encode(), f"S{stored.get_size()}"), stored)
+
+
+def write_text(group: h5py.Group, name: str, content: str) -> None:
+    """One of the texts of `provenance`; a file of an older labctl that has no room for it goes without."""
+    if name not in group:
+        return
+    characters = np.frombuffer(content.encode(), "S1")
+    for dataset in (group[f"{name}_bytes"], group[name]):
+        dataset.resize((len(characters),))
+    group[name][:] = characters
+
+
+def write_commit(file: h5py.File, commit: Commit) -> None:
+    """Into the commit record, which of a file of an older labctl takes as many of the numbers as it has room for."""
+    record = file["commit/record"]
+    record[:] = commit.row()[: len(record)]
 
 
 def is_dimension_only(dataset: h5py.Dataset) -> bool:
@@ -104,7 +123,7 @@ def _describe(file: h5py.File, run: RunInfo) -> None:
 
 def _add_table(file: h5py.File, group_name: str, dimension: str, columns: Sequence[Column], chunk: int) -> None:
     group = file.create_group(group_name)
-    group.attrs["NX_class"] = "NXdata"
+    group.attrs["NX_class"] = "NXcollection"
     scale = _add_dimension(group, dimension, 0, None, chunk)
     for column in columns:
         dataset = _add_column(group, column, (0,), (None,), (chunk,))
@@ -113,7 +132,7 @@ def _add_table(file: h5py.File, group_name: str, dimension: str, columns: Sequen
 
 def _add_maps(file: h5py.File, geometry: Geometry, columns: Sequence[Column]) -> None:
     group = file.create_group("maps")
-    group.attrs["NX_class"] = "NXdata"
+    group.attrs["NX_class"] = "NXcollection"
     scales = []
     for name, size in (("row", geometry.rows), ("col", geometry.cols)):
         scale = group.create_dataset(name, data=np.arange(size, dtype="u4"))
@@ -155,6 +174,22 @@ def _add_provenance(file: h5py.File, provenance: Mapping[str, Any]) -> None:
         text.dims[0].attach_scale(scale)
 
 
+def _add_settings(file: h5py.File, geometry: Geometry, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """The settings that are arrays, by their paths; booleans as netCDF has them, bytes that say so."""
+    group = file.create_group("settings")
+    group.attrs["NX_class"] = "NXcollection"
+    for name, values in arrays.items():
+        dataset = group.create_dataset(name, data=values.astype("u1") if values.dtype == bool else values)
+        dataset.attrs["long_name"] = f"the setting {name}"
+        if values.dtype == bool:
+            dataset.attrs["dtype"] = "bool"
+        is_map = values.shape == (geometry.rows, geometry.cols)
+        for axis, size in enumerate(values.shape):
+            dimension = ("row", "col")[axis] if is_map else f"{name}_{axis}"
+            scale = group[dimension] if dimension in group else _add_dimension(group, dimension, size, size, size or 1)
+            dataset.dims[axis].attach_scale(scale)
+
+
 def _add_dimension(group: h5py.Group, name: str, size: int, limit: int | None, chunk: int) -> h5py.Dataset:
     """A dimension without coordinates, the netCDF-4 way: a dataset of nothing but its length."""
     scale = group.create_dataset(name, (size,), "f4", maxshape=(limit,), chunks=(chunk,))
@@ -191,10 +226,12 @@ def _add_column(
 
 
 def _choose_plot(file: h5py.File, maps: Sequence[Column]) -> None:
-    """NeXus viewers open on the protocol's first map, else on the readings."""
-    if maps:
-        file.attrs["default"] = "maps"
-        file["maps"].attrs.update({"signal": maps[0].name, "axes": ["row", "col"]})
-    else:
-        file.attrs["default"] = "events"
-        file["events"].attrs["signal"] = "reading"
+    """NeXus viewers open on the protocol's first map, else on the readings, under the title of the run.
+
+    `default` names the NXdata itself, as NeXus allows since 2018; an NXentry between them would be one more group to
+    every other reader. The axis `.` is one without values: the rows of events are only counted.
+    """
+    group, signal, axes = ("maps", maps[0].name, ["row", "col"]) if maps else ("events", "reading", ["."])
+    file.attrs["default"] = group
+    plot = {"NX_class": "NXdata", "signal": signal, "axes": axes, "title": file.attrs["title"]}
+    file[group].attrs.update(plot)

@@ -1,7 +1,8 @@
 """What the first bytes of an HDF5 file say, read without HDF5, which may retry for ever on a file cut short.
 
-In SWMR mode HDF5 takes metadata that is not there for metadata being written, and bytes that are not there for
-zeros. So the size is looked at before a file is opened in that mode.
+In SWMR mode HDF5 takes metadata that is not there, or is damaged, for metadata being written, and bytes that are not
+there for zeros. So the size is looked at before a file is opened in that mode, and, where nobody writes it any more,
+all of its metadata.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from typing import Any
 import h5py
 
 from labctl.errors import RecordingError
+from labctl.recording.lookup3 import lookup3
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _FIELDS = struct.Struct("<8s4B4QI")  # signature; version, two sizes, flags; base, extension, end, root; checksum
+_SUM_BYTES = 4
 _EIGHT_BYTES = 8  # the size of addresses and lengths in every run file
 
 
@@ -52,8 +55,11 @@ def read_superblock(path: Path) -> Superblock | None:
 
 @contextlib.contextmanager
 def plainly(path: Path) -> Iterator[h5py.File]:
-    """The closed but short file at `path`, where reading what is missing is an error at once."""
-    with _ShortFile(path) as content, h5py.File(content, "r") as file:
+    """The file at `path` that nobody writes, as if it had been closed: what is missing or damaged is an error at once.
+
+    Raises RecordingError where the superblock itself is damaged.
+    """
+    with _ClosedFile(path) as content, h5py.File(content, "r") as file:
         yield file
 
 
@@ -69,6 +75,17 @@ def refuse_missing_rows(file: h5py.File, path: Path, rows: Mapping[str, int]) ->
                 raise RecordingError(f"{path} is not a whole run file: rows of {dataset.name} are cut off")
 
 
+def refuse_damaged_metadata(file: h5py.File) -> None:
+    """OSError or KeyError where any metadata of `file` is damaged: attributes, columns, where their chunks lie."""
+    list(file.attrs)
+    for group in file.values():
+        list(group.attrs)
+        for dataset in group.values():
+            list(dataset.attrs)
+            if dataset.chunks:
+                _chunks(dataset)
+
+
 def _chunks(dataset: h5py.Dataset) -> list[tuple[int, int]]:
     """First row of each chunk, and where in the file the chunk ends."""
     found: list[tuple[int, int]] = []
@@ -80,20 +97,33 @@ def _chunks(dataset: h5py.Dataset) -> list[tuple[int, int]]:
     return found
 
 
-class _ShortFile(io.FileIO):
-    """Says it is as long as its superblock has it; fails where it is not."""
+class _ClosedFile(io.FileIO):
+    """Says it is as long as its superblock has it, and fails where it is not; says it is closed, whatever that says."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "rb")
         block = read_superblock(path)
         self._length = os.fstat(self.fileno()).st_size + (block.missing if block else 0)
+        self._head = _closed(super().read(_FIELDS.size), self._length, path) if block and block.marked_open else b""
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         return super().seek(self._length + offset) if whence == os.SEEK_END else super().seek(offset, whence)
 
     def readinto(self, buffer: Any, /) -> int:
-        wanted = memoryview(buffer).nbytes
+        wanted, first = memoryview(buffer).nbytes, self.tell()
         got = super().readinto(buffer) or 0
         if got < wanted:
             raise OSError(f"{wanted - got} bytes are missing")
+        if first < len(self._head):
+            head = self._head[first : first + got]
+            memoryview(buffer).cast("B")[: len(head)] = head
         return got
+
+
+def _closed(head: bytes, length: int, path: Path) -> bytes:
+    """The superblock `head` as closing would have left it: of a killed file it ends before what was last added."""
+    signature, version, *sizes, _, base, extension, _, root, checksum = _FIELDS.unpack(head)
+    if lookup3(head[:-_SUM_BYTES]) != checksum:
+        raise RecordingError(f"{path} is not a whole run file: its first bytes are damaged")
+    closed = _FIELDS.pack(signature, version, *sizes, 0, base, extension, length - base, root, 0)[:-_SUM_BYTES]
+    return closed + lookup3(closed).to_bytes(_SUM_BYTES, "little")

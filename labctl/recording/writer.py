@@ -17,12 +17,14 @@ from typing import Any, Self
 
 import numpy as np
 from filelock import BaseFileLock
+from numpy.typing import NDArray
 
 from labctl.array import Geometry, PulseBatch, Readout, Scale
 from labctl.errors import RecordingError
 from labctl.recording import layout, names, skeleton
-from labctl.recording.layout import Commit, Outcome, State
+from labctl.recording.layout import AskedBy, Commit, Outcome, State
 from labctl.recording.live import LiveFile
+from labctl.recording.past import Past, continue_run
 from labctl.recording.text import json_text
 from labctl.steps import Step, Variable
 
@@ -34,17 +36,34 @@ class RunWriter:
     error it raises RecordingError, as does every later call but `close`.
     """
 
-    def __init__(self, path: Path, run: skeleton.RunInfo, lock: BaseFileLock, *, fsync: bool) -> None:
-        """Open the skeleton at `path` for rows; use `create`."""
+    def __init__(
+        self,
+        path: Path,
+        lock: BaseFileLock,
+        last: Commit,
+        *,
+        adc: Scale,
+        phases: Sequence[str],
+        variables: Sequence[Variable],
+        first_operation: int = 0,
+        fsync: bool,
+    ) -> None:
+        """Open the file at `path` for rows after those of its `last` commit; use `create` or `reopen`.
+
+        first_operation: the row of the next step's.
+
+        asked_by: why what is recorded from now on is done.
+        """
         self.path = path
+        self.asked_by = AskedBy.PROTOCOL
         self._lock = lock
-        self._adc = run.adc
-        self._phases = layout.phase_codes(run.phases)
-        self._scalars = {variable.name for variable in run.variables if not variable.dims}
-        self._file = LiveFile(path, fsync=fsync)
-        self._last = Commit(ended=run.started)
+        self._adc = adc
+        self._phases = layout.phase_codes(phases)
+        self._scalars = {variable.name for variable in variables if not variable.dims}
+        self._file = LiveFile(path, last, fsync=fsync)
+        self._last = last
         self._pending: list[PulseBatch] = []
-        self._first_operation = 0
+        self._first_operation = first_operation
         self._error: RecordingError | None = None
         self._closed = False
 
@@ -63,19 +82,21 @@ class RunWriter:
         started: float,
         provenance: Mapping[str, Any],
         auxiliaries: Mapping[str, str] | None = None,
+        arrays: Mapping[str, NDArray[Any]] | None = None,
         fsync: bool = False,
     ) -> Self:
         """Start the run file `path`. `started`: s since 1970 on the array's clock.
 
         provenance: text and numbers become attributes of the file, for search (`chip_serial`, `operator`,
         `labctl_version`, ...); everything else becomes JSON text in the group `provenance`.
-        auxiliaries: name to unit of what `sample` will be given.
-        Raises RecordingError where `path` exists or cannot be written. A file that has the name of a run is
+        auxiliaries: name to unit of what `sample` will be given. arrays: path to value of the settings that are
+        arrays. Raises RecordingError where `path` exists or cannot be written. A file that has the name of a run is
         whole: it is written under another name and then renamed.
         """
-        around = auxiliaries or {}
-        run = skeleton.RunInfo(protocol, title, phases, variables, geometry, dac, adc, started, provenance, around)
-        image = skeleton.image(run)
+        known = (provenance, auxiliaries or {}, arrays or {})
+        image = skeleton.image(
+            skeleton.RunInfo(protocol, title, phases, variables, geometry, dac, adc, started, *known)
+        )
         lock = names.hold(path)
         part = path.with_name(path.name + ".part")
         try:
@@ -84,11 +105,47 @@ class RunWriter:
             with _recording(path):
                 part.write_bytes(image)
                 part.rename(path)
-                return cls(path, run, lock, fsync=fsync)
+                first = Commit(ended=started)
+                return cls(path, lock, first, adc=adc, phases=phases, variables=variables, fsync=fsync)
         except BaseException:
             part.unlink(missing_ok=True)
             names.let_go(path, lock)
             raise
+
+    @classmethod
+    def reopen(
+        cls,
+        past: Past,
+        *,
+        phases: Sequence[str],
+        variables: Sequence[Variable],
+        resumption: Mapping[str, Any],
+        fsync: bool = False,
+    ) -> Self:
+        """Go on with the run file of `past`, which somebody goes through again, under its own name.
+
+        What was recorded is copied, with `resumption` (JSON values) added to the list of its resumptions, and the copy
+        takes the place of the file when it is whole. Raises RecordingError where it cannot be written, or is not as it
+        was read.
+        """
+        lock = names.hold(past.path)
+        try:
+            with _recording(past.path):
+                last, first = continue_run(past, resumption), past.first_operation
+                of_run: dict[str, Any] = {"adc": past.adc, "phases": phases, "variables": variables}
+                return cls(past.path, lock, last, first_operation=first, fsync=fsync, **of_run)
+        except BaseException:
+            names.let_go(past.path, lock)
+            raise
+
+    @contextlib.contextmanager
+    def asking(self, by: AskedBy) -> Iterator[None]:
+        """What is recorded meanwhile is done because of `by`."""
+        before, self.asked_by = self.asked_by, by
+        try:
+            yield
+        finally:
+            self.asked_by = before
 
     def intend(
         self, batches: Sequence[PulseBatch], *, time: float | None = None, sequences: Sequence[int] = ()
@@ -108,6 +165,7 @@ class RunWriter:
             "width": [batch.width for batch in batches],
             "gate": [batch.gate for batch in batches],
             "step": [last.steps] * len(batches),
+            "asked_by": [self.asked_by] * len(batches),
         }
         if time is not None:
             columns["start"] = [time] * len(batches)
@@ -154,20 +212,24 @@ class RunWriter:
             "state": State.DONE,
             "read_voltage": np.nan if voltage is None else voltage,
             "reading_factor": factor,
+            "asked_by": self.asked_by,
         }
-        commit = replace(
-            last,
-            operations_intended=last.operations + 1,
-            operations=last.operations + 1,
-            events_intended=last.events + repeats * cells,
-            events=last.events + repeats * cells,
-        )
-        with self._writing():
-            cell = readout.cells if repeats == 1 else np.tile(readout.cells, repeats)
-            self._file.events.write(last.events, {"cell": cell, "reading": readout.codes.reshape(-1)})
-            self._file.operations.write(last.operations, _one_row(operation))
-            self._file.commit(commit)
-        self._last = commit
+        cell = readout.cells if repeats == 1 else np.tile(readout.cells, repeats)
+        self._record_settled(operation, {"cell": cell, "reading": readout.codes.reshape(-1)})
+
+    def record_clock(self, time: float) -> None:
+        """Record that the protocol was told the `time`, s since 1970: what it does next may go by it."""
+        self._refuse_open_exchange()
+        last = self._last
+        operation = {
+            "kind": layout.CLOCK,
+            "first_event": last.events,
+            "start": time,
+            "step": last.steps,
+            "state": State.DONE,
+            "asked_by": self.asked_by,
+        }
+        self._record_settled(operation, {})
 
     def step(self, step: Step, *, time: float) -> None:
         """Record a step with its scalars, and overwrite the maps it carries. `time`: s since 1970."""
@@ -178,6 +240,7 @@ class RunWriter:
             "time": time,
             "phase": self._phases[step.phase],
             "first_operation": self._first_operation,
+            "asked_by": self.asked_by,
         }
         commit = replace(last, steps=last.steps + 1, ended=time)
         with self._writing():
@@ -186,6 +249,12 @@ class RunWriter:
             self._file.steps.write(last.steps, _one_row(row))
             self._file.commit(commit)
         self._last, self._first_operation = commit, commit.operations_intended
+
+    def restore(self, maps: Mapping[str, NDArray[Any]]) -> None:
+        """Overwrite `maps` with what they were when the file was last written."""
+        with self._writing():
+            for name, values in maps.items():
+                self._file.maps[name].write(values)
 
     def sample(self, values: Mapping[str, float], *, time: float) -> None:
         """Record what the auxiliaries read at `time`, s since 1970 on the wall clock; NaN for what could not be had."""
@@ -215,15 +284,16 @@ class RunWriter:
         """
         if self._closed:
             return
-        content = (message, json_text(summary or {}), json_text(snapshot_after or {}))
+        snapshot = json_text(snapshot_after or {})
+        texts = {"message": message, "summary": json_text(summary or {}), "snapshot_after": snapshot}
         try:
             if self._error is None:
                 if self._pending:
                     self.fail()
-                ended = self._last.ended if time is None else time
+                ended = round(self._last.ended if time is None else time, 6)  # as the commit has it
                 commit = replace(self._last, outcome=outcome, ended=ended)
                 with self._writing():
-                    self._file.finish(dict(zip(layout.TEXTS, content, strict=True)), commit)
+                    self._file.finish(texts, commit)
         finally:
             self._closed = True
             self._file.close()
@@ -237,6 +307,24 @@ class RunWriter:
     ) -> None:
         """A run left without `close` ends as failed, with the error's text."""
         self.close(Outcome.FAILED, message=str(error) if error else "ended without an outcome")
+
+    def _record_settled(self, operation: Mapping[str, Any], events: Mapping[str, NDArray[Any]]) -> None:
+        """One operation that was over when it was told of, with its events."""
+        last = self._last
+        count = len(events["cell"]) if events else 0
+        commit = replace(
+            last,
+            operations_intended=last.operations + 1,
+            operations=last.operations + 1,
+            events_intended=last.events + count,
+            events=last.events + count,
+        )
+        with self._writing():
+            if events:
+                self._file.events.write(last.events, events)
+            self._file.operations.write(last.operations, _one_row(operation))
+            self._file.commit(commit)
+        self._last = commit
 
     def _settle(self, states: Sequence[State], readouts: Sequence[Readout]) -> None:
         """Write what became of the pending batches; from here on they count."""

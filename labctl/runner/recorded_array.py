@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,22 @@ from labctl.bench.limits import LimitGuard
 from labctl.errors import InstrumentError
 from labctl.recording.layout import State
 from labctl.recording.writer import RunWriter
+
+
+class NotedClock:
+    """A clock of which everyone who asks it is noted."""
+
+    def __init__(self, clock: Clock, note: Callable[[float], None]) -> None:
+        self._clock = clock
+        self._note = note
+
+    def now(self) -> float:
+        time = self._clock.now()
+        self._note(time)
+        return time
+
+    def sleep_until(self, time: float) -> None:
+        self._clock.sleep_until(time)
 
 
 class RecordedArray:
@@ -28,7 +44,7 @@ class RecordedArray:
         self.capabilities: Capability = array.capabilities
         self.dac: Scale = array.dac
         self.adc: Scale = array.adc
-        self.clock: Clock = array.clock
+        self.clock: Clock = NotedClock(array.clock, writer.record_clock)
         self.limits: PulseLimits = guard.limits
         self.began = self.time = array.clock.now()
         """When the last exchange ended (before one, when it began), s since 1970 on the array's clock."""

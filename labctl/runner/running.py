@@ -21,13 +21,15 @@ from labctl import __version__
 from labctl.bench.live import BenchArray, SafeStateReport, not_safe
 from labctl.bench.reservations import Reservation
 from labctl.errors import Interrupted, LabctlError, RunError, SettingsError
-from labctl.provenance import describe_settings, source_state
-from labctl.recording.layout import Outcome
+from labctl.provenance import array_settings, describe_settings, source_state
+from labctl.recording.layout import AskedBy, Outcome
 from labctl.recording.names import new_run_path
 from labctl.recording.writer import RunWriter
 from labctl.runner.auxiliaries import AuxiliarySampler
 from labctl.runner.preparing import Prepared, prepare
 from labctl.runner.recorded_array import RecordedArray
+from labctl.runner.resumed_array import Reread, ResumedArray
+from labctl.runner.sparing import excluded_count, sparing, warn_of_wear
 from labctl.runner.stopping import StopSwitch
 from labctl.steps import Procedure, Step, StopRequested
 
@@ -39,7 +41,8 @@ _PACKAGES = ("numpy", "h5py", "pyvisa", "pyvisa-py", "msgspec")
 class RunResult:
     """How a run ended. `summary` is the protocol's own; `safe_state` one report an instrument.
 
-    bench_s: s that it took on the array's own clock. missed: auxiliary to when it gave no reading.
+    bench_s: s that it took on the array's own clock. missed: auxiliary to when it gave no reading. reread: how the
+    cells were when the run was resumed; None for one that was not.
     """
 
     path: Path
@@ -50,6 +53,7 @@ class RunResult:
     safe_state: list[SafeStateReport]
     bench_s: float
     missed: Mapping[str, str]
+    reread: Reread | None = None
 
 
 def run(
@@ -61,20 +65,25 @@ def run(
     progress: Progress | None = None,
     fsync: bool = False,
     command: str = "",
+    all_cells: bool = False,
     **settings: Any,
 ) -> RunResult:
     """Run `protocol` on a connected `array` with its `settings`, recording into a new file in the folder `out`.
 
-    Returns once the array is in safe state and the file closed. Raises what stopped the run (LabctlError, with
-    the file's path in `run_path`); Interrupted after a signal.
+    Cells that the chip's record finds bad, or that people exclude, are left alone, unless `all_cells`. Returns once the
+    array is in safe state and the file closed. Raises what stopped the run (LabctlError, with the file's path in
+    `run_path`); Interrupted after a signal.
     """
-    prepared = prepare(protocol, array, **settings)
+    prepared = prepare(protocol, array, **sparing(protocol, array, out, settings, all_cells=all_cells))
     folder = Path(out) if out is not None else array.bench.runs_folder
+    warn_of_wear(prepared, array, folder)
     with array.reserved() as reservation:
-        return _Run(prepared, array, reservation, folder, seed, progress or _ignore, fsync, command).go()
+        return Run(prepared, array, reservation, folder, seed, progress or ignore, fsync, command).go()
 
 
-class _Run:
+class Run:
+    """One run of a prepared protocol, from its first exchange to safe state and a closed file."""
+
     def __init__(
         self,
         prepared: Prepared,
@@ -100,6 +109,7 @@ class _Run:
         self.writer: RunWriter | None = None
         self.sampler = AuxiliarySampler(array)
         self.bench_s = 0.0
+        self.reread: Reread | None = None
         self.stop = StopSwitch()
 
     def go(self) -> RunResult:
@@ -107,7 +117,7 @@ class _Run:
         outcome, message, summary, failure = Outcome.FAILED, "", {}, None
         with self.stop.installed():
             try:
-                summary = self._drive(self._open())
+                summary = self._drive(self._begin())
                 self.sampler.sample()
                 outcome = Outcome.INTERRUPTED if self.stop.requested else Outcome.FINISHED
                 message = self.stop.reason
@@ -127,21 +137,27 @@ class _Run:
         assert self.path is not None
         elapsed = time.perf_counter() - self.started
         procedure, missed = self.prepared.procedure, self.sampler.missed
-        return RunResult(self.path, procedure.name, outcome.value, summary, elapsed, reports, self.bench_s, missed)
+        return RunResult(
+            self.path, procedure.name, outcome.value, summary, elapsed, reports, self.bench_s, missed, self.reread
+        )
 
-    def _drive(self, writer: RunWriter) -> dict[str, Any]:
+    def _begin(self) -> RecordedArray | ResumedArray:
+        """The array for the protocol."""
+        self.writer = self._open(self._snapshot())
+        return RecordedArray(self.array.driver, self.array.guard, self.writer)
+
+    def _drive(self, array: RecordedArray | ResumedArray) -> dict[str, Any]:
         """Step the protocol to its end, or to where it stops when asked."""
-        recorded, sampler = RecordedArray(self.array.driver, self.array.guard, writer), self.sampler
-        steps = self.prepared.procedure.steps(recorded, self.prepared.settings, self.rng)
+        steps = self.prepared.procedure.steps(array, self.prepared.settings, self.rng)
         asked = False
         try:
             step = next(steps)
             while True:
-                writer.step(step, time=recorded.time)
-                sampler.sample_when_due()
+                self._record(step, array)
                 self.progress(step)
                 if self.stop.requested and not asked:
                     asked = True
+                    self._note_stop()
                     step = steps.throw(StopRequested())
                 else:
                     step = next(steps)
@@ -151,14 +167,24 @@ class _Run:
             return {}
         finally:
             steps.close()
-            self.bench_s = recorded.time - recorded.began
+            self.bench_s = array.time - array.began
 
-    def _open(self) -> RunWriter:
-        """Snapshot first: a run without one does not start."""
-        snapshot, started = self._snapshot(), self.array.clock.now()
+    def _record(self, step: Step, array: RecordedArray | ResumedArray) -> None:
+        assert self.writer is not None
+        self.writer.step(step, time=array.time)
+        self.sampler.sample_when_due()
+
+    def _note_stop(self) -> None:
+        """What the protocol does from here on, it does because it was told to stop."""
+        if self.writer is not None:
+            self.writer.asked_by = AskedBy.ENDING
+
+    def _open(self, snapshot: Mapping[str, Any]) -> RunWriter:
+        """A file of its own. Snapshot first: a run without one does not start."""
+        started = self.array.clock.now()
         procedure = self.prepared.procedure
         path = _new_path(self.folder, procedure.name, self.array.chip_serial)
-        self.writer = RunWriter.create(
+        writer = RunWriter.create(
             path,
             protocol=procedure.name,
             title=procedure.title,
@@ -170,33 +196,47 @@ class _Run:
             started=started,
             provenance=self._provenance(snapshot),
             auxiliaries=self.array.quantities,
+            arrays=array_settings(self.prepared.settings),
             fsync=self.fsync,
         )
-        self.path = path
-        self.array.bench.note_run(self.reservation, path)
-        self.sampler.begin(self.writer)
-        return self.writer
+        return self._opened(writer)
+
+    def _opened(self, writer: RunWriter) -> RunWriter:
+        """From here on `writer` is closed at the end of the run, and others are told of it."""
+        self.writer, self.path = writer, writer.path
+        self.array.bench.note_run(self.reservation, writer.path)
+        self.sampler.begin(writer)
+        return writer
 
     def _snapshot(self) -> Mapping[str, Any]:
         return self.array.bench.snapshot(for_run=self.reservation)
 
     def _provenance(self, snapshot: Mapping[str, Any]) -> dict[str, Any]:
-        file = self.array.bench.file
+        return {
+            **self._circumstances(snapshot),
+            "chip_serial": self.array.chip_serial,
+            "chip_volatile": self.array.is_volatile,
+            "excluded_cells": excluded_count(self.prepared.settings),
+            "measurement": self.prepared.procedure.measurement,
+            "array": self.array.name,
+            "seed": self.seed,
+            **({"replay_of": self.array.replayed} if self.array.replayed else {}),
+            "settings": describe_settings(self.prepared.settings),
+        }
+
+    def _circumstances(self, snapshot: Mapping[str, Any]) -> dict[str, Any]:
+        """By whom, where, when and with what, which each time a run is resumed may be another."""
+        bench = self.array.bench
         return {
             "labctl_version": __version__,
             **source_state(),
-            "chip_serial": self.array.chip_serial,
-            "measurement": self.prepared.procedure.measurement,
-            "operator": self.array.bench.operator,
-            "bench_name": self.array.bench.name,
-            "array": self.array.name,
-            "seed": self.seed,
+            "operator": bench.operator,
+            "bench_name": bench.name,
+            "bench_file": str(bench.file.path),
             "command": self.command,
-            **({"replay_of": self.array.replayed} if self.array.replayed else {}),
             "host": platform.node(),
             "wall_time_start": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "bench": file.resolved(),
-            "settings": describe_settings(self.prepared.settings),
+            "bench": bench.file.resolved(),
             "packages": {"python": platform.python_version(), **_versions()},
             "snapshot_before": snapshot,
         }
@@ -254,5 +294,5 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _ignore(step: Step) -> None:
+def ignore(step: Step) -> None:
     """No progress shown."""

@@ -63,4 +63,5 @@ def with_forming(cost: Cost, geometry: Geometry, dac: Scale, settings: FormedCho
         gates={**first.gates, **cost.gates},
         widths={**first.widths, **cost.widths},
         max_pulses_per_cell=cost.max_pulses_per_cell + first.max_pulses_per_cell,
+        max_form_pulses_per_cell=first.max_pulses_per_cell,
     )

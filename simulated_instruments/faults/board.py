@@ -6,10 +6,12 @@ from typing import Any, Protocol, runtime_checkable
 
 from ..chips.crossbar import CrossbarMacro
 from ..instruments.clocks import BoardClock
+from ..scpi.errors import ScpiError
+from ..scpi.status import Status
 from ..wire import Wire
 from .kinds import AdcSaturation, Fault, FullErrorQueue, Passing, Reboot, StuckColumns, TemperatureStep
 
-_MORE_THAN_ANY_QUEUE = 64
+_MORE_THAN_ANY_QUEUE = 256
 
 
 class Simulated(Protocol):
@@ -30,9 +32,10 @@ class PowerCycled(Protocol):
 
 @runtime_checkable
 class QueuesErrors(Protocol):
-    """A wire behind which errors are queued."""
+    """A wire behind which errors are queued, by the same status model whatever language it speaks."""
 
-    def report(self, number: int, detail: str = "") -> None: ...
+    @property
+    def status(self) -> Status: ...
 
 
 @runtime_checkable
@@ -65,8 +68,9 @@ def check(fault: Fault, simulated: Simulated) -> None:
 def begin(fault: Fault, simulated: Any) -> None:
     """Do a fault of the board or the chip."""
     if isinstance(fault, FullErrorQueue):
-        for _ in range(_MORE_THAN_ANY_QUEUE):
-            simulated.wire.report(-310, "a fault")
+        with simulated.wire.lock:
+            for _ in range(_MORE_THAN_ANY_QUEUE):
+                simulated.wire.status.report(ScpiError(-310, "a fault"))
     elif isinstance(fault, AdcSaturation):
         simulated.chip.readout_faults.saturate(True)
     elif isinstance(fault, StuckColumns):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+from itertools import compress
 from typing import Literal, Self
 
 import msgspec
@@ -150,8 +151,9 @@ class Corrupt(WireFault, frozen=True, kw_only=True, tag="corrupt"):
     def settled(self, message: Buffer, chance: random.Random) -> Self | None:
         reach = len(message) if self.span == "any" else header_of(message)
         at = self.at or tuple(sorted(chance.sample(range(reach), min(self.bytes, reach))))
-        at = tuple(place for place in at if place < len(message))
         flips = self.flips or tuple(chance.randrange(1, 256) for _ in at)
+        within = [place < len(message) for place in at]
+        at, flips = tuple(compress(at, within)), tuple(compress(flips, within))
         return msgspec.structs.replace(self, bytes=len(at), at=at, flips=flips, span="any") if at else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,20 +44,23 @@ def as_plan(injected: Iterable[Injected]) -> str:
     return "\n".join(["seed = 0\n", *(each.as_table() for each in injected)])
 
 
+_KEPT = 100_000
+
+
 class Record:
-    """Everything that was injected, kept, and written to a file as it happens where there is one."""
+    """What was injected: the last of it kept, and everything written to a file as it happens where there is one."""
 
     def __init__(self, path: Path | None = None) -> None:
         """Raises OSError where `path` cannot be written."""
         self._path = path
         self._lock = threading.Lock()
-        self._injected: list[Injected] = []
+        self._injected: deque[Injected] = deque(maxlen=_KEPT)
         if path is not None:
             path.write_text("seed = 0\n\n", encoding="utf-8")
 
     @property
     def injected(self) -> tuple[Injected, ...]:
-        """So far, in the order of their messages."""
+        """So far, in the order of their messages; of very many the last."""
         with self._lock:
             return tuple(sorted(self._injected, key=lambda each: each.message))
 

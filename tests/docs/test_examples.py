@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benches import started
+from measured import record
 
 from labctl.links.visa import VisaLink
 from labctl.simulated_instruments.instruments.test_board import build
@@ -138,3 +140,22 @@ def test_a_protocol_from_outside_the_tree_is_listed_and_runs(tmp_path: Path, how
         states = [float(number) for number in re.findall(r"[\d.]+e-\d+", done.stdout)]
         assert len(states) == 10
         assert min(states) > 5e-6
+
+
+def test_the_examples_of_the_analysis_run_on_runs_of_a_board(tmp_path: Path) -> None:
+    pytest.importorskip("dask", reason="one of them needs the extra `dask`")
+    (tmp_path / "runs").mkdir()
+    target = np.random.default_rng(1).uniform(5e-6, 40e-6, (24, 24))
+    for name in ("run", "again"):
+        record(tmp_path / "runs", "write_verify", rows=24, cols=24, target=target, tolerance="2 uS")
+        (path,) = (tmp_path / "runs" / "runs").glob("*.h5")
+        path.rename(tmp_path / f"{name}.h5")
+    shutil.copy(tmp_path / "run.h5", tmp_path / "runs" / "one.h5")
+    (tmp_path / "runs" / "none.h5").write_bytes(b"no run")
+    document = DOCS / "analysis.md"
+    done = run_python("\n".join(fences(document, "python")), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"half of \d+ cells were in window after \d+\.\d pulses a cell", done.stdout), done.stdout
+    assert re.search(r"pulses in one run and in the next: 0\.\d\d|1\.00", done.stdout), done.stdout
+    assert "none.h5 is not a run file: no HDF5 file" in done.stdout
+    assert re.search(r"target +error_spread +error_spread_low +error_spread_high\nlevel", done.stdout), done.stdout

@@ -45,6 +45,11 @@ class ServedBoard:
         self.server.close()
         self.board.close()
 
+    def serve_again(self) -> None:
+        """The same board, reachable again after its server was closed."""
+        self.server = TcpServer(self.wrap(self.board.wire), port=self._port)
+        self.server.start()
+
     def restart(self) -> None:
         self.close()
         self._start()

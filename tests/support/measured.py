@@ -14,6 +14,7 @@ from benches import write_bench
 import labctl
 from labctl.errors import Interrupted
 from labctl.plugins import load_protocol
+from labctl.recording.layout import CLOCK
 from labctl.runner import prepare
 from labctl.steps import Cost, Step, StopRequested
 
@@ -33,8 +34,9 @@ class Recorded:
     cost: Cost
 
     def operations_of(self, step: int) -> np.ndarray:
-        """Rows of the operations that belong to a step."""
-        return np.flatnonzero(self.operations["step"].values == step)
+        """Rows of the pulses and reads that belong to a step."""
+        on_cells = self.operations["kind"].values != CLOCK
+        return np.flatnonzero((self.operations["step"].values == step) & on_cells)
 
     def events_of(self, operation: int) -> slice:
         """Its rows in `events`."""

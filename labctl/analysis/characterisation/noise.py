@@ -21,17 +21,26 @@ _GAP = 1.5  # of the usual time between samples
 
 def even_stretch(measured: xr.Dataset) -> tuple[NDArray[np.float64], float]:
     """The longest stretch of samples at even times, of cells that miss none in it: (cells, samples) S, and Hz."""
+    time, stretch = measured["time"].values, _longest_even(measured)
+    values: NDArray[np.float64] = measured["conductance"].values[even_cells(measured), stretch].astype(np.float64)
+    lasted = float(time[stretch.stop - 1] - time[stretch.start])
+    return values, (stretch.stop - 1 - stretch.start) / lasted if lasted > 0 else float("nan")
+
+
+def even_cells(measured: xr.Dataset) -> NDArray[np.intp]:
+    """The places of the cells that miss no sample in the longest even stretch."""
+    values = measured["conductance"].values[:, _longest_even(measured)].astype(np.float64)
+    return np.flatnonzero(np.isfinite(values).all(axis=1) & (values.mean(axis=1) > 0))
+
+
+def _longest_even(measured: xr.Dataset) -> slice:
     time = measured["time"].values
     steps = np.diff(time)
     usual = float(np.median(steps)) if len(steps) else np.nan
     breaks = np.flatnonzero(steps > _GAP * usual) + 1
     edges = np.concatenate([[0], breaks, [len(time)]])
     longest = int(np.argmax(np.diff(edges)))
-    first, after = int(edges[longest]), int(edges[longest + 1])
-    values = measured["conductance"].values[:, first:after].astype(np.float64)
-    whole: NDArray[np.float64] = values[np.isfinite(values).all(axis=1) & (values.mean(axis=1) > 0)]
-    lasted = float(time[after - 1] - time[first])
-    return whole, (after - 1 - first) / lasted if lasted > 0 else float("nan")
+    return slice(int(edges[longest]), int(edges[longest + 1]))
 
 
 def relative_spectrum(values: NDArray[np.float64], rate: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

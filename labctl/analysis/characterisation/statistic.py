@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from labctl.analysis.estimators import Estimate
 from labctl.units import format_quantity
+
+_PREFIXED = ("S", "V", "A", "s", "K", "Hz")
+"""Units that are read with a prefix, as in `12 uS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +50,20 @@ def named(name: str, **of: str) -> str:
 def quantity(value: float, unit: str) -> str:
     """`value` as names have it: four digits and a prefix, as in `12.5 uS`."""
     return format_quantity(float(f"{value:.4g}"), unit)
+
+
+def shown(value: float, unit: str) -> str:
+    """`value` of a statistic with its unit, four digits; a dash for what is not finite."""
+    if not math.isfinite(value):
+        return "-"
+    if unit in _PREFIXED:
+        return format_quantity(value, unit)
+    return f"{value:.4g}" if unit in ("", "1") else f"{value:.4g} {unit}"
+
+
+def interval(each: Statistic) -> str:
+    """The 95 % interval of `each` as text, where it has one or one end of it."""
+    low, high = ("" if end is None else shown(end, each.unit) for end in (each.low, each.high))
+    if low and high:
+        return f"{low} to {high}"
+    return f"from {low}" if low else f"up to {high}" if high else ""

@@ -42,6 +42,25 @@ def standard_deviation(sample: ArrayLike, confidence: float = CONFIDENCE) -> Est
     return Estimate(sd, float(sd * scale * np.exp(-half)), float(sd * scale * np.exp(half)), n)
 
 
+def root_mean_square(sample: ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
+    """Root mean square, its interval that of the mean of the squares, about normal on a logarithmic scale."""
+    squares = finite(sample) ** 2
+    return root_of_mean(float(squares.sum()), float((squares**2).sum()), len(squares), confidence)
+
+
+def root_of_mean(squares: float, fourth: float, n: int, confidence: float = CONFIDENCE) -> Estimate:
+    """As `root_mean_square`, of the sums of the squares and of the fourth powers of `n` values."""
+    if n < 2:
+        return nothing(n)
+    mean_square = squares / n
+    if mean_square == 0:
+        return Estimate(0.0, 0.0, 0.0, n)
+    error = np.sqrt(max(fourth / n - mean_square**2, 0.0) / (n - 1)) / mean_square
+    half = stats.t.ppf((1 + confidence) / 2, n - 1) * error / 2
+    root = float(np.sqrt(mean_square))
+    return Estimate(root, float(root * np.exp(-half)), float(root * np.exp(half)), n)
+
+
 def quantile(sample: ArrayLike, probability: float, confidence: float = CONFIDENCE) -> Estimate:
     """Quantile with the distribution-free interval between two order statistics.
 

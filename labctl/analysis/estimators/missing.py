@@ -12,9 +12,12 @@ from labctl.analysis.estimators.estimate import Floats
 
 def known_median(values: ArrayLike, axis: int | None = -1) -> Floats:
     """Medians along `axis` without NaN; NaN where there is nothing else."""
+    table = np.asarray(values, np.float64)
+    if table.size and not np.isnan(table).any():
+        return np.asarray(np.median(table, axis=axis))  # several times as quick
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # numpy warns of what is all NaN
-        found: Floats = np.asarray(np.nanmedian(np.asarray(values, np.float64), axis=axis))
+        found: Floats = np.asarray(np.nanmedian(table, axis=axis))
     return found
 
 

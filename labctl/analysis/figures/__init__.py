@@ -70,7 +70,8 @@ def draw(tree: xr.DataTree) -> Figure:
     figure = _drawn(tree)
     serial, outcome = tree.attrs.get("chip_serial", "?"), tree.attrs.get("outcome", "?")
     started, title = str(tree.attrs.get("wall_time_start", "")), tree.attrs.get("title", tree.attrs.get("protocol", ""))
-    figure.suptitle(" · ".join(str(each) for each in (title, f"chip {serial}", outcome, started) if each), fontsize=12)
+    told = " · ".join(str(each) for each in (title, f"chip {serial}", outcome, started) if each)
+    figure.suptitle(told, fontsize=12, parse_math=False)
     return figure
 
 

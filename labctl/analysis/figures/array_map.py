@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _REACH = 10  # robust standard deviations of the medians that are shown
-_COLOURS = ("#f2f2f2", "#3b3b58", "#5b8fd9", "#d1495b", "#f2c14e", "#000000")
+DEFECT_COLOURS = ("#f2f2f2", "#3b3b58", "#5b8fd9", "#d1495b", "#f2c14e", "#000000")
 
 
 def draw(measured: xr.Dataset) -> Figure:
@@ -64,9 +64,14 @@ def _defects(axis: Axes, kind: np.ndarray, extent: tuple[float, float, float, fl
     norm = BoundaryNorm(np.arange(len(DEFECTS) + 1) - 0.5, len(DEFECTS))
     shown = np.ma.masked_less(kind, 0)
     axis.imshow(
-        shown, interpolation="nearest", aspect=aspect_of(kind), cmap=ListedColormap(_COLOURS), norm=norm, extent=extent
+        shown,
+        interpolation="nearest",
+        aspect=aspect_of(kind),
+        cmap=ListedColormap(DEFECT_COLOURS),
+        norm=norm,
+        extent=extent,
     )
-    for code, (name, colour) in enumerate(zip(DEFECTS, _COLOURS, strict=True)):
+    for code, (name, colour) in enumerate(zip(DEFECTS, DEFECT_COLOURS, strict=True)):
         count = int(np.count_nonzero(kind == code))
         axis.plot([], [], "s", color=colour, markeredgecolor="#666666", label=f"{name}: {count:,}")
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.12), ncol=3, frameon=False)

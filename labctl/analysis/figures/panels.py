@@ -76,7 +76,9 @@ def _step_of(values: np.ndarray) -> float:
 
 
 def band(axis: Axes, x: ArrayLike, values: np.ndarray, colour: Any, label: str) -> None:
-    """The median of `values` (samples, x) as a line, in the range of 5 to 95 % of them."""
+    """The median of `values` (samples, x) as a line, in the range of 5 to 95 % of them; nothing where there are none."""
+    if not values.size:
+        return
     low, middle, high = np.nanquantile(values, [0.05, 0.5, 0.95], axis=0)
     axis.fill_between(np.asarray(x), low, high, color=colour, alpha=0.2, linewidth=0)
     axis.plot(np.asarray(x), middle, color=colour, label=label)

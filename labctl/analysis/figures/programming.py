@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _MAX_LEVELS = 40
 _MAX_POINTS = 5000
-_OUTCOME_COLOURS = {
+OUTCOME_COLOURS = {
     "not_targeted": "#f2f2f2",
     "in_window": "#4c9f70",
     "unreached": "#f2c14e",
@@ -30,6 +30,7 @@ _OUTCOME_COLOURS = {
     "unfinished": "#ffffff",
     "not_written": "#ffffff",
 }
+"""How cells that ended so are coloured."""
 
 
 def draw(tree: xr.DataTree) -> Figure:
@@ -37,7 +38,7 @@ def draw(tree: xr.DataTree) -> Figure:
     figure = Figure(figsize=(16, 8.2), layout="constrained")
     axes = figure.subplots(2, 4)
     maps = (
-        _with_last_readings(tree) if tree.attrs.get("outcome") in ("killed", "live", "failed") else group(tree, "maps")
+        with_last_readings(tree) if tree.attrs.get("outcome") in ("killed", "live", "failed") else group(tree, "maps")
     )
     target, reached, error = (np.asarray(maps[name].values * MICRO) for name in ("target", "reached", "error"))
     top = float(np.nanquantile(target, 0.999)) if np.isfinite(target).any() else 1.0
@@ -53,7 +54,7 @@ def draw(tree: xr.DataTree) -> Figure:
     return figure
 
 
-def _with_last_readings(tree: xr.DataTree) -> xr.Dataset:
+def with_last_readings(tree: xr.DataTree) -> xr.Dataset:
     """The maps of a run that has not written its last ones: what its events say was reached, and after how many
     pulses."""
     maps, events, operations = (group(tree, name) for name in ("maps", "events", "operations"))
@@ -76,7 +77,7 @@ def _outcomes(axis: Axes, outcome: xr.DataArray) -> None:
     """The outcome of each cell, with a legend that counts them."""
     names = str(outcome.attrs["flag_meanings"]).split()
     codes = np.atleast_1d(outcome.attrs["flag_values"]).astype(int)
-    colours = [_OUTCOME_COLOURS.get(name, "#000000") for name in names]
+    colours = [OUTCOME_COLOURS.get(name, "#000000") for name in names]
     place = np.zeros(codes.max() + 1, int)
     place[codes] = np.arange(len(codes))
     edges = np.arange(len(codes) + 1) - 0.5

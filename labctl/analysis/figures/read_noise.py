@@ -66,7 +66,7 @@ def _percent(share: float) -> str:
 
 def _spectrum(axis: Axes, values: np.ndarray, rate: float) -> None:
     frequency, density = relative_spectrum(values, rate)
-    shown, binned = _in_bins(frequency, density)
+    shown, binned = in_bins(frequency, density)
     band(axis, shown, binned, BLUE, "median, 5 to 95 % of cells")
     slopes = [estimators.log_log_slope(frequency, each).value for each in density]
     first = np.median(binned[:, 0])
@@ -77,7 +77,7 @@ def _spectrum(axis: Axes, values: np.ndarray, rate: float) -> None:
     axis.set(xlabel="frequency (Hz)", ylabel="relative density (1/Hz)", title="spectrum")
 
 
-def _in_bins(frequency: np.ndarray, density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def in_bins(frequency: np.ndarray, density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Means over bins of equal width in log frequency: (bins,) and (cells, bins)."""
     bins = np.floor(np.log10(frequency / frequency[0]) * _BINS_A_DECADE).astype(int)
     _, first, count = np.unique(bins, return_index=True, return_counts=True)

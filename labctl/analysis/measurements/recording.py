@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.errors import RecordingError
-from labctl.recording.layout import KINDS, State
+from labctl.recording.layout import KINDS, AskedBy, State
 from labctl.recording.tree import STATUS
 
 if TYPE_CHECKING:
@@ -74,6 +74,21 @@ class Recording:
         return {**chip, "rows": rows, "cols": cols, **known}
 
     @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings the run was made with, arrays aside; empty where the file does not say them."""
+        try:
+            text = self._tree.children["provenance"].attrs.get("settings", "{}")
+            return msgspec.json.decode(text, type=dict[str, Any])
+        except (msgspec.MsgspecError, TypeError):
+            return {}
+
+    def setting(self, name: str) -> Floats | None:
+        """(cells,) the setting `name` that is an array; None where there is none, or the file holds its digest only."""
+        if self.settings.get(name) is None or name not in self._tree.children.get("settings", {}):
+            return None
+        return np.asarray(self._tree.children["settings"][name].values, np.float64).ravel()
+
+    @cached_property
     def phase(self) -> NDArray[np.str_]:
         """(steps,) the phase of each step."""
         names, codes = _flags(self._steps["phase"])
@@ -130,6 +145,13 @@ class Recording:
         at_top: NDArray[np.bool_] = conductance >= top * (1 - _ROUNDING)
         return at_top
 
+    @property
+    def top(self) -> float:
+        """S, where readings at the array's own read voltage are saturated."""
+        reading = self._events["reading"]
+        scale = reading.encoding if "scale_factor" in reading.encoding else reading.attrs
+        return float(reading.attrs["top_code"] * scale["scale_factor"] + scale["add_offset"])
+
     def operation(self, name: str) -> Floats:
         """(operations,) a column of operations as numbers; times in s since 1970."""
         values = self._operations[name].values
@@ -138,11 +160,12 @@ class Recording:
     def readings(self, phases: tuple[str, ...] = ()) -> Readings:
         """Every reading of the steps in `phases` (all where empty); of operations that are done and have their step.
 
-        Raises RecordingError where there is none.
+        Those that the protocol made, or that stand in place of what it made and was lost: not how the cells were found
+        when the run was resumed. Raises RecordingError where there is none.
         """
         steps = len(self.phase)
         step = self.operation("step").astype(np.int64)
-        wanted = (self.operation("state") == State.DONE) & (step < steps)
+        wanted = (self.operation("state") == State.DONE) & (step < steps) & self._is_own
         if phases:
             wanted &= np.isin(self.phase, phases)[np.minimum(step, max(steps - 1, 0))] if steps else False
         owner = self._owner
@@ -171,6 +194,13 @@ class Recording:
         return self._events["cell"].values[kept].astype(np.int64), owner[kept]
 
     @cached_property
+    def _is_own(self) -> NDArray[np.bool_]:
+        """(operations,) whether each was made for the protocol; a run of an older labctl has no others."""
+        if "asked_by" not in self._operations:
+            return np.ones(self._operations.sizes["operation"], bool)
+        return np.isin(self._operations["asked_by"].values, [AskedBy.PROTOCOL, AskedBy.SETTLING])
+
+    @cached_property
     def _owner(self) -> Ints:
         """(events,) the operation of each event: operations lie in the file one after another."""
         counts = self._operations["events"].values.astype(np.int64)
@@ -188,6 +218,14 @@ class Recording:
         except (msgspec.DecodeError, TypeError):
             return None
         return _find_temperature(found)
+
+
+def last_readings(run: Recording) -> Floats:
+    """(all cells,) S: the last reading of each; NaN of a cell that was never read, the converter's top if saturated."""
+    readings = run.readings()
+    last = np.full(run.cells, np.nan)
+    last[readings.cell] = np.minimum(readings.conductance, run.top)  # of equal places the last one stays
+    return last
 
 
 def last_of(readings: Readings, cells: Ints, column: Ints, columns: int) -> NDArray[np.float32]:

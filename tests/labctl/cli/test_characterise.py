@@ -11,7 +11,7 @@ from benches import labctl, served, write_bench
 
 from labctl.cli import _run
 from labctl.cli.characterise import KINDS
-from labctl.recording import list_runs
+from labctl.recording.catalogue import Catalogue
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_as_json_everything_is_there_for_programs(capsys: pytest.CaptureFixture[
 def test_a_map_pulses_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(["characterize", "map", "--set", "rows=[0, 4]", "--no-plot", "-q"]) == 0
     capsys.readouterr()
-    (run,) = list_runs(here / "runs")
+    (run,) = Catalogue(here / "runs").find()
     assert (run.protocol, run.pulses, run.events) == ("read", 0, 128)
 
 
@@ -89,7 +89,7 @@ def test_the_help_of_a_kind_lists_its_settings_as_they_are_typed(kind: str, caps
             r"read voltage of 600 mV is above the instrument's max_read_voltage",
         ),
         (["iv", "--set", "rows=[30, 9]"], 2, r"iv: \$.rows: first 30 and count 9 are not within the array's 32 rows"),
-        (["iv", "--set", "cell=3"], 2, r"unknown field `cell`; there are: rows, cols, cells, form_pristine, form"),
+        (["iv", "--set", "cell=3"], 2, r"unknown field `cell`; there are: rows, cols, cells, exclude, form_pristine, form"),
         (["read-noise", "--set", "samples=1"], 2, r"samples must be 2 to 100000000, not 1"),
     ],
 )
@@ -117,7 +117,7 @@ def test_a_real_board_is_pulsed_only_with_yes(tmp_path: Path, capsys: pytest.Cap
         assert not list(tmp_path.glob("runs/*.h5"))
         assert _run([*arguments, "--set", "form_pristine=false"]) == 0
         assert _run([*arguments, "--yes"]) == 0
-    assert [run.pulses > 0 for run in list_runs(tmp_path / "runs")] == [False, True]
+    assert [run.pulses > 0 for run in Catalogue(tmp_path / "runs").find()] == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from smu_benches import write_smu_bench
 from wires import Peer, RogueInstrument, scripted
 
 from labctl.cli import _run
+from labctl.recording.layout import CLOCK
 
 PROGRAM = ("program-array", "target.npy", "--unit", "uS", "--yes", "--no-plot", "--json", "-q")
 SERIAL = """
@@ -46,7 +47,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def events(run: str) -> dict[str, list[object]]:
-    """Everything that a run file holds but its provenance."""
+    """Everything that a run file holds but its provenance, and what a clock said that no message asked."""
     found: dict[str, list[object]] = {}
 
     def add(name: str, item: object) -> None:
@@ -55,6 +56,8 @@ def events(run: str) -> dict[str, list[object]]:
 
     with h5py.File(run) as file:
         file.visititems(add)
+        asked_for_the_time = file["operations/kind"][:] == CLOCK
+        found["operations/start"] = np.where(asked_for_the_time, -1.0, found["operations/start"]).tolist()
     return found
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from labctl.array import PulseBatch, Readout
 from labctl.errors import RecordingError
-from labctl.recording import Outcome, RunWriter, list_runs, names, open_run, read_summary, recover
+from labctl.recording import Outcome, RunWriter, names, open_run, read_summary, recover
+from labctl.recording.catalogue import Catalogue
 from labctl.steps import Step, Variable
 
 Exchange = Callable[..., tuple[PulseBatch, Readout]]
@@ -118,7 +119,9 @@ def test_a_file_lacking_a_part_is_refused_and_not_listed(
         damage(file)
     with pytest.raises(RecordingError, match="is not a whole run file"):
         read_summary(finished_run)
-    assert [run.path for run in list_runs(finished_run.parent)] == [killed_run]
+    catalogue = Catalogue(finished_run.parent)
+    assert [run.path for run in catalogue.find()] == [killed_run]
+    assert list(catalogue.damaged) == [finished_run]
 
 
 @pytest.mark.parametrize("name", ["commit", "maps"])
@@ -133,9 +136,9 @@ def test_a_file_lacking_a_part_is_neither_opened_nor_recovered(finished_run: Pat
 
 def test_a_list_needs_a_folder(finished_run: Path) -> None:
     with pytest.raises(RecordingError, match="is a file, not a folder"):
-        list_runs(finished_run)
+        Catalogue(finished_run)
     with pytest.raises(RecordingError, match="there is no folder"):
-        list_runs(finished_run.parent / "none")
+        Catalogue(finished_run.parent / "none")
 
 
 def test_runs_are_listed_by_the_clock_on_the_wall(start_run: StartRun, tmp_path: Path) -> None:
@@ -148,7 +151,7 @@ def test_runs_are_listed_by_the_clock_on_the_wall(start_run: StartRun, tmp_path:
     for name, started, provenance in clocks:
         with start_run(name, started=started, provenance=provenance) as writer:
             writer.close(Outcome.FINISHED)
-    assert [run.path.stem for run in list_runs(tmp_path)] == ["first", "second", "third", "fourth"]
+    assert [run.path.stem for run in Catalogue(tmp_path).find()] == ["first", "second", "third", "fourth"]
 
 
 def test_a_map_not_written_is_not_zero(start_run: StartRun) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -63,3 +64,36 @@ def test_no_part_of_the_columns_is_preferred(count: int) -> None:
 def test_a_choice_that_does_not_fit_is_one_sentence(given: dict, said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         chosen(CellChoice(**given), Geometry(512, 512, "test"))
+
+
+@st.composite
+def exclusions(draw: st.DrawFn) -> tuple[Geometry, CellChoice]:
+    geometry, choice = draw(choices())
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    mask = rng.random((geometry.rows, geometry.cols)) < draw(st.sampled_from([0.0, 0.05, 0.5, 0.95]))
+    return geometry, msgspec.structs.replace(choice, exclude=mask)
+
+
+@given(exclusions())
+def test_excluded_cells_are_left_out_and_others_stand_in_for_them(choice: tuple[Geometry, CellChoice]) -> None:
+    geometry, settings = choice
+    (top, height), (left, width) = settings.rows, settings.cols
+    left_over = np.zeros((geometry.rows, geometry.cols), bool)
+    left_over[top : top + height, left : left + width] = True
+    left_over &= ~settings.exclude
+    if not left_over.any():
+        with pytest.raises(SettingsError, match=r"\$.exclude: all of the chosen cells are excluded"):
+            chosen(settings, geometry)
+        return
+    cells = chosen(settings, geometry)
+    assert np.all(np.diff(cells.astype(np.int64)) > 0)
+    assert left_over.ravel()[cells].all()
+    wanted = chosen(msgspec.structs.replace(settings, exclude=None), geometry)
+    assert len(cells) == min(len(wanted), np.count_nonzero(left_over))
+    assert np.isin(wanted[left_over.ravel()[wanted]], cells).all()
+
+
+@pytest.mark.parametrize("mask", [np.zeros((3, 4), bool), np.zeros((4, 4), int)])
+def test_a_mask_of_another_shape_or_kind_is_one_sentence(mask: np.ndarray) -> None:
+    with pytest.raises(SettingsError, match=r"\$.exclude: must be booleans of shape \(4, 4\), not .* of shape"):
+        chosen(CellChoice(exclude=mask), Geometry(4, 4, "test"))

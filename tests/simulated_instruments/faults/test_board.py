@@ -14,10 +14,14 @@ import pytest
 from benches import labctl, started, write_bench
 
 from labctl.simulated_instruments.faults import FaultyWire, read_plan
+from labctl.simulated_instruments.faults.board import begin, check
+from labctl.simulated_instruments.faults.kinds import FullErrorQueue
 from labctl.simulated_instruments.faults.plan import parse_plan
+from labctl.simulated_instruments.instruments import keithley_2600
 from labctl.simulated_instruments.scpi import Instrument
 from labctl.simulated_instruments.servers.hosting import HostingError, load
 from labctl.simulated_instruments.servers.serving import serve
+from labctl.simulated_instruments.wire import Site
 
 Make = Callable[..., Any]
 TOP = 16_383
@@ -209,3 +213,14 @@ def test_the_command_serves_a_bench_with_faults_and_writes_what_it_did(tmp_path:
         server.communicate(timeout=20)
     (done,) = read_plan(tmp_path / "log.toml").faults
     assert (done.name, done.messages) == ("close", (2,))
+
+
+def test_a_full_error_queue_fills_that_of_an_instrument_with_scripts_too(tmp_path: Path) -> None:
+    smu = keithley_2600.build({"model": "2602B"}, Site(tmp_path))
+    fault = FullErrorQueue(messages=(1,))
+    check(fault, smu)
+    begin(fault, smu)
+    client = smu.wire.connect()
+    client.write(b"print(errorqueue.count)\n")
+    assert float(client.read(100)[0]) == 100
+    smu.close()

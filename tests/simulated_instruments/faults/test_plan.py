@@ -179,3 +179,11 @@ def test_chance_goes_by_seed_and_message_alone() -> None:
     assert struck([often, once], seed=2, times=range(400)) != first
     assert 80 < len(first[0]) < 160  # 120 expected, 4 standard deviations of 9.2 either way
     assert len(first[1]) == 1
+
+
+def test_a_corrupt_message_that_ends_before_some_of_its_places_suffers_at_the_others() -> None:
+    fault = Corrupt(messages=(1,), at=(1, 9), flips=(2, 4))
+    settled = fault.settled(b"abc", random.Random(1))
+    assert settled is not None
+    assert (settled.at, settled.flips) == ((1,), (2,))
+    assert fault.settled(b"a", random.Random(1)) is None

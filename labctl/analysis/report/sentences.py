@@ -1,0 +1,236 @@
+"""What came of a run, in the one sentence that an engineer would write at the top of a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from labctl.analysis.characterisation.arrays import DEFECTS
+from labctl.analysis.characterisation.statistic import Statistic
+from labctl.analysis.report.material import Run, flags_of, wrote
+from labctl.analysis.report.words import count, number, percent, quantity, spoken, value_of
+from labctl.recording.layout import Outcome
+
+_NOT_TARGETED = ("not_targeted", "excluded", "not_written")
+
+
+def sentence(run: Run) -> str:
+    """How the run ended, where not well, and what it found; of one that found nothing, what it did."""
+    ending = _ending(run)
+    body = _OF_KIND[run.kind](run) if run.measured is not None and run.kind in _OF_KIND else ""
+    body = body or _so_far(run) or _done(run)
+    return f"{ending}{body}" if ending else body[0].upper() + body[1:]
+
+
+def _ending(run: Run) -> str:
+    said = f" ({run.summary.message})" if run.summary.message else ""
+    return {
+        Outcome.INTERRUPTED: f"Interrupted{said}: ",
+        Outcome.FAILED: f"Failed{said}: ",
+        Outcome.KILLED: "Killed while it ran: ",
+        Outcome.LIVE: "Still going on: ",
+    }.get(run.summary.outcome, "")
+
+
+def _done(run: Run) -> str:
+    summary = run.summary
+    done = f"{count(summary.pulses, 'pulse')} and {count(_readings(run), 'reading')}"
+    told = f"{done} in {count(summary.steps, 'step')}"
+    return f"{told}{'; not enough of it to evaluate' if run.kind and run.measured is None else ''}."
+
+
+def _readings(run: Run) -> int:
+    return int(np.count_nonzero(np.isfinite(run.group("events")["reading"].values)))
+
+
+def _so_far(run: Run) -> str:
+    """Of programming that has not ended: how many cells are in window by its last step that says so."""
+    steps = run.group("steps")
+    if "in_window" not in steps:
+        return ""
+    inside = steps["in_window"].values.astype(np.float64)
+    known = np.flatnonzero(np.isfinite(inside))
+    if not len(known):
+        return ""
+    active = steps["active"].values.astype(np.float64)[known[-1]] if "active" in steps else math.nan
+    left = f", {active:,.0f} were still being programmed" if math.isfinite(active) else ""
+    told = f"{inside[known[-1]]:,.0f} cells were in their window at the last step that says so{left}"
+    return f"{told}; {count(run.summary.pulses, 'pulse')} so far."
+
+
+def _programming(run: Run) -> str:
+    ended = _outcomes(run)
+    if not ended:
+        return ""  # it ended before it said so
+    targeted = sum(ended.values())
+    never = ended.pop("never_formed", 0)
+    formed = targeted - never
+    if not formed:
+        return f"none of {count(targeted, 'targeted cell')} was formed."
+    inside = ended.pop("in_window", 0)
+    others = [
+        f"{percent(many / formed)} {spoken(name)}"
+        for name, many in sorted(ended.items(), key=lambda each: -each[1])
+        if many
+    ]
+    parts = [
+        f"{percent(inside / formed)} of {count(formed, 'formed cell')} {_goal(run)}",
+        ", ".join(others),
+        f"{_pulses(run)} pulses a cell",
+    ]
+    if never:
+        parts.append(f"{count(never, 'cell')} never formed")
+    return "; ".join(each for each in parts if each) + "."
+
+
+def _outcomes(run: Run) -> dict[str, int]:
+    """How many targeted cells ended in which way."""
+    outcome = run.group("maps")["outcome"]
+    if not wrote(outcome):
+        return {}
+    names = {code: name for code, name in flags_of(outcome).items() if name not in _NOT_TARGETED}
+    return {name: int(np.count_nonzero(outcome.values == code)) for code, name in names.items()}
+
+
+def _goal(run: Run) -> str:
+    """What `in window` means: a distance, where it was one for all cells."""
+    tolerance = run.settings.get("tolerance")
+    own = any(run.settings.get(name) is not None for name in ("tolerances", "window_low", "window_high"))
+    if isinstance(tolerance, int | float) and not own:
+        return f"within {quantity(float(tolerance), 'S')} of their targets"
+    return "in their windows"
+
+
+def _pulses(run: Run) -> str:
+    """Mean over cells that could be programmed."""
+    outcome, pulses = run.group("maps")["outcome"], run.map("pulses_per_cell")
+    names = {name: code for code, name in flags_of(outcome).items()}
+    left_out = [names[name] for name in (*_NOT_TARGETED, "never_formed") if name in names]
+    if pulses is None:
+        return "–"
+    return number(float(np.nanmean(np.where(np.isin(outcome.values, left_out), np.nan, pulses))), 3)
+
+
+def _forming(run: Run) -> str:
+    parts = []
+    for share in run.all_of("forming_yield"):
+        gate = share.name.partition("gate=")[2].rstrip("]")
+        gated = (f"gate={gate}",) if gate else ()
+        at_gate = f" at a gate of {gate}" if gate else ""
+        if not share.value:
+            parts.append(f"none of {count(share.n, 'cell')} tried formed{at_gate}")
+            continue
+        low, middle, high = (
+            next((value_of(each) for each in run.all_of(f"forming_voltage_p{part}", *gated)), "–")
+            for part in (5, 50, 95)
+        )
+        after = next((value_of(each) for each in run.all_of("formed_conductance_p50", *gated)), "–")
+        told = f"{percent(share.value)} of {count(share.n, 'cell')} tried formed"
+        at = f"{middle} ({low} to {high} for 90\u00a0% of them)"
+        parts.append(f"{told}{at_gate}: at {at}, to {after}")
+    return "; ".join(parts) + "." if parts else ""
+
+
+def _map(run: Run) -> str:
+    shares = {each.name.partition("kind=")[2].rstrip("]"): each for each in run.all_of("cells")}
+    middle, spread = run.find("conductance_median"), run.find("conductance_spread")
+    read = next(iter(shares.values())).n if shares else 0
+    if middle is None or spread is None:
+        return f"none of {count(read, 'cell')} read is formed."
+    odd = [
+        f"{percent(each.value)} {name}"
+        for name, each in shares.items()
+        if name not in ("good",) and each.value and name in DEFECTS
+    ]
+    formed = f"{value_of(middle)} in the median of {count(middle.n, 'formed cell')}"
+    told = f"{formed} of {count(read, 'cell')} read, robust spread {value_of(spread)}"
+    return f"{told}{'; ' + ', '.join(odd) if odd else ''}."
+
+
+def _iv(run: Run) -> str:
+    found = run.all_of("conductance_median")
+    if not found:
+        return ""
+    at = found[0].name.partition("voltage=")[2].rstrip("]")
+    told = f"{value_of(found[0])} in the median of {count(found[0].n, 'cell')} at {at}"
+    bent = run.find("nonlinearity_median")
+    return f"{told}; the current is that of G V (1 + a V²) with a = {value_of(bent)}." if bent else f"{told}."
+
+
+def _pulse_response(run: Run) -> str:
+    parts = []
+    for direction in ("set", "reset"):
+        inside = f"direction={direction}"
+        step, start, end = (_first(run.all_of(name, inside)) for name in ("step_mean", "ramp_start", "ramp_end"))
+        if step and start and end:
+            way = f"{value_of(start)} to {value_of(end)}"
+            parts.append(
+                f"a {direction.upper()} pulse changes a cell by {value_of(step)} on average (trains from {way})"
+            )
+    cells = run.measured.sizes["cell"] if run.measured is not None else 0
+    return f"{', '.join(parts)}; {count(cells, 'cell')}." if parts else ""
+
+
+def _endurance(run: Run) -> str:
+    lrs, hrs = (_first(run.all_of("conductance_median", f"state={name}")) for name in ("lrs", "hrs"))
+    window, failed = run.find("window_median"), run.all_of("failed")
+    if not (lrs and hrs and window and failed) or run.measured is None:
+        return ""
+    cycles = int(run.measured["cycle"].values.max())
+    share = f"{percent(failed[-1].value)} of {count(failed[-1].n, 'cell')} had failed after {count(cycles, 'cycle')}"
+    apart = f"{window.value:.2g} decades apart in the median"
+    return f"{share}; {value_of(lrs)} and {value_of(hrs)} in the two states, {apart}."
+
+
+def _retention(run: Run) -> str:
+    escaped, spread, scale = run.all_of("escaped"), run.all_of("change_spread"), run.find("full_scale")
+    if not escaped or not spread or scale is None:
+        return ""
+    after = escaped[-1].name.partition("time=")[2].rstrip("]")
+    told = (
+        f"{percent(escaped[-1].value)} of {count(escaped[-1].n, 'cell')} had changed by over 2.5 % of {value_of(scale)}"
+    )
+    return f"{told} after {after}; robust spread of the change {value_of(spread[-1])}."
+
+
+def _read_noise(run: Run) -> str:
+    short, jumping = run.all_of("noise_short_median"), run.find("telegraph_fraction")
+    if not short:
+        return ""
+    window = short[0].name.partition("window=")[2].rstrip("]")
+    told = (
+        f"read noise of {percent(short[0].value)} of the reading within {window}, median of {count(short[0].n, 'cell')}"
+    )
+    return f"{told}; {percent(jumping.value)} of them jump between two levels." if jumping else f"{told}."
+
+
+def _step_size(run: Run) -> str:
+    success, pulses = run.all_of("success"), run.all_of("pulses_mean")
+    if not success or len(success) != len(pulses):
+        return ""
+    steps = [each.name.partition("step=")[2].rstrip("]") for each in success]
+    cheapest = int(np.argmin([each.value for each in pulses]))
+    first, last, least = (number(pulses[place].value, 3) for place in (0, -1, cheapest))
+    told = f"steps of {steps[0]} to {steps[-1]} took {first} to {last} pulses a cell"
+    inside = percent(success[cheapest].value)
+    best = f"fewest at {steps[cheapest]}: {least}, with {inside} in window"
+    return f"{told}; {best}."
+
+
+def _first(found: list[Statistic]) -> Statistic | None:
+    return found[0] if found else None
+
+
+_OF_KIND: dict[str, Callable[[Run], str]] = {
+    "programming": _programming,
+    "forming": _forming,
+    "map": _map,
+    "iv": _iv,
+    "pulse-response": _pulse_response,
+    "endurance": _endurance,
+    "retention": _retention,
+    "read-noise": _read_noise,
+    "step-size": _step_size,
+}

@@ -1,0 +1,1 @@
+"""Runs as tables of decoded columns, and the files of other programs that hold them."""

@@ -1,0 +1,242 @@
+"""What an interrupted run did, operation by operation, for whoever goes through it again and then on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from labctl.array import Geometry, Scale
+from labctl.errors import RecordingError
+from labctl.recording import layout, skeleton
+from labctl.recording.layout import AskedBy, Commit, Outcome, State
+from labctl.recording.reader import opened, read_text, text, whole
+from labctl.recording.recover import copy_run
+from labctl.recording.text import iso_time, json_text
+
+_BLOCK = 1 << 20
+"""Events read at a time."""
+
+_PULSES = tuple(code for name, code in layout.KINDS.items() if name not in ("read", "clock"))
+_IN_DOUBT = (State.INTENDED, State.UNKNOWN_DOSE)
+
+
+class Past:
+    """The run file at `path`, which nobody writes; close it, or use it in `with`.
+
+    attributes: of the file. settings: plain JSON values, arrays as they were. operations: column to (n,) values; the
+    `state` of those in flight when the run was killed is INTENDED. phases: of the steps that the protocol did before it
+    was told to stop. auxiliaries: names of what was read along. Raises NoRunError, and RecordingError for a run that is
+    going on, is finished, or was recorded without what it takes to go on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._closing = contextlib.ExitStack()
+        with contextlib.ExitStack() as undoing:
+            self._file, self.commit = undoing.enter_context(opened(path))
+            self._stamp = _stamp(path)
+            with whole(path):
+                self._read()
+            self._closing = undoing.pop_all()
+        self._block = slice(0, 0)
+        self._columns: dict[str, NDArray[Any]] = {}
+
+    def _read(self) -> None:
+        self.attributes: dict[str, Any] = {name: text(each) for name, each in self._file.attrs.items()}
+        self._refuse()
+        provenance = self._file["provenance"]
+        self.outcome = self.commit.outcome
+        texts = {} if self.outcome is Outcome.KILLED else {name: read_text(self._file, name) for name in layout.TEXTS}
+        self.message = texts.get("message", "")
+        self._ended = {name: msgspec.json.decode(texts.get(name) or "{}") for name in ("summary", "snapshot_after")}
+        self.bench: dict[str, Any] = msgspec.json.decode(provenance.attrs["bench"])
+        self.resumptions: list[dict[str, Any]] = msgspec.json.decode(provenance.attrs.get("resumptions", "[]"))
+        self.settings: dict[str, Any] = self._with_arrays(msgspec.json.decode(provenance.attrs["settings"]))
+        rows, steps = self.commit.operations_intended, self._file["steps"]
+        operations = self._file["operations"]
+        self.operations: dict[str, NDArray[Any]] = {
+            name: operations[name][:rows] for name in operations if name != "operation"
+        }
+        self.operations["state"][self.commit.operations :] = State.INTENDED
+        regular = steps["asked_by"][: self.commit.steps] == AskedBy.PROTOCOL
+        names = dict(enumerate(str(steps["phase"].attrs["flag_meanings"]).split()))
+        self.phases: list[str] = [names[code] for code in steps["phase"][: self.commit.steps][regular].tolist()]
+        around = self._file.get("auxiliaries", {})
+        self.auxiliaries = sorted(name for name in around if name not in ("sample", "time"))
+        self.adc = self._scale("reading")
+        self.dac = self._scale("amplitude")
+
+    @property
+    def geometry(self) -> Geometry:
+        return Geometry(int(self.attributes["rows"]), int(self.attributes["cols"]), str(self.attributes["cell"]))
+
+    @property
+    def doubtful(self) -> slice:
+        """The rows of the last pulses of which it is not known whether they were applied; none may follow them."""
+        kinds, states = self.operations["kind"], self.operations["state"]
+        doubtful = np.isin(kinds, _PULSES) & np.isin(states, _IN_DOUBT)
+        known = np.flatnonzero(~doubtful)
+        return slice(int(known[-1]) + 1 if len(known) else 0, len(kinds))
+
+    @property
+    def first_operation(self) -> int:
+        """The row of the first operation that no step has been recorded after."""
+        return int(np.searchsorted(self.operations["step"], self.commit.steps))
+
+    def settle(self, next_sequence: int | None) -> int | None:
+        """Find out what became of the `doubtful` operations; the number applied, None where nobody can say.
+
+        next_sequence: the number the board gives its next batch, where it counts them and has not lost count. A number
+        that does not fit those of the operations means that it has, or that others have pulsed since.
+        """
+        rows = self.doubtful
+        sequences = self.operations["sequence"][rows]
+        count = len(sequences)
+        state = self.operations["state"]
+        if not count:
+            return 0
+        applied = -1 if next_sequence is None else next_sequence - int(sequences[0])
+        if not 0 <= applied <= count or np.any(np.diff(sequences) != 1) or sequences[0] == layout.NOT_COUNTED:
+            state[rows] = State.UNKNOWN_DOSE
+            return None
+        state[rows.start : rows.start + applied] = State.DONE
+        state[rows.start + applied : rows.stop] = State.NOT_APPLIED
+        return applied
+
+    def events(self, first: int, count: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """(count,) cells, codes of amplitudes and codes of readings, from event `first` on; views."""
+        if first < self._block.start or first + count > self._block.stop:
+            self._block = slice(first, min(first + max(count, _BLOCK), self.commit.events_intended))
+            table = self._file["events"]
+            self._columns = {name: table[name][self._block] for name in ("cell", "amplitude", "reading")}
+            unsure = max(self.commit.events - first, 0)  # readings from here on were not finished being written
+            self._columns["reading"][unsure:] = self.not_read
+        rows = slice(first - self._block.start, first - self._block.start + count)
+        return self._columns["cell"][rows], self._columns["amplitude"][rows], self._columns["reading"][rows]
+
+    @property
+    def not_read(self) -> int:
+        """The code that stands where nothing was read."""
+        return int(self._file["events/reading"].attrs["_FillValue"])
+
+    def last_readings(self) -> tuple[NDArray[np.bool_], NDArray[Any]]:
+        """(cells,) whether the run has read or pulsed a cell, and the code of its last reading; `not_read` where a
+        pulse came after it."""
+        cells = self.geometry.cells
+        touched, last = np.zeros(cells, bool), np.full(cells, self.not_read, np.uint32)
+        plain = self.operations["reading_factor"] == 1
+        for first in range(0, self.commit.events_intended, _BLOCK):
+            count = min(_BLOCK, self.commit.events_intended - first)
+            cell, _, reading = self.events(first, count)
+            touched[cell] = True
+            operation = np.searchsorted(self.operations["first_event"], np.arange(first, first + count), "right") - 1
+            last[cell] = np.where(plain[operation], reading, self.not_read)
+        return touched, last
+
+    def close(self) -> None:
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def ending(self) -> dict[str, Any]:
+        """How the run ended, for the record of its next beginning."""
+        return {
+            "outcome": self.outcome.value,
+            "message": self.message,
+            "ended": iso_time(self.commit.ended),
+            **self._ended,
+        }
+
+    def is_as_it_was(self) -> bool:
+        """Whether the file is still the one that was read."""
+        return _stamp(self.path) == self._stamp
+
+    def copy_to(self, part: Path, resumption: Mapping[str, Any]) -> Commit:
+        """A whole copy of the file without its end, `resumption` added to the list; its commit."""
+        with h5py.File(part, "w", libver=skeleton.LIBVER) as copy:
+            copy_run(self._file, copy, self.commit, with_texts=False)
+            states = self.operations["state"]
+            copy["operations/state"][:] = states
+            copy["events/reading"][self.commit.events :] = self.not_read
+            copy["provenance"].attrs["resumptions"] = json_text([*self.resumptions, resumption])
+            sent = np.isin(self.operations["kind"], _PULSES) & (states != State.NOT_APPLIED)
+            commit = replace(
+                self.commit,
+                operations=self.commit.operations_intended,
+                events=self.commit.events_intended,
+                pulses=int(self.operations["events"][sent].sum()),
+                outcome=Outcome.RUNNING,
+            )
+            skeleton.write_commit(copy, commit)
+            skeleton.set_text_attribute(copy, "outcome", Outcome.RUNNING.value)
+            skeleton.set_text_attribute(copy, "ended", "")
+        return commit
+
+    def _refuse(self) -> None:
+        if self.commit.outcome is Outcome.LIVE:
+            raise RecordingError(f"{self.path} is being written: there is nothing to resume yet")
+        if self.commit.outcome is Outcome.FINISHED:
+            raise RecordingError(f"{self.path} is finished: there is nothing to resume")
+        if self.attributes.get("replay_of"):
+            raise RecordingError(
+                f"{self.path} was recorded while a wire log answered: there is no chip to resume it on"
+            )
+        if "asked_by" not in self._file["operations"] or "settings" not in self._file:
+            raise RecordingError(f"{self.path} was recorded by a labctl whose runs could not be resumed yet")
+
+    def _with_arrays(self, settings: dict[str, Any]) -> dict[str, Any]:
+        for name, dataset in self._file["settings"].items():
+            if skeleton.is_dimension_only(dataset):
+                continue
+            *outer, last = name.split(".")
+            table = settings
+            for key in outer:
+                table = table[key]
+            table[last] = dataset[:].astype(bool) if dataset.attrs.get("dtype") == "bool" else dataset[:]
+        return settings
+
+    def _scale(self, name: str) -> Scale:
+        """The converter's, as the codes of a column of events have it."""
+        attributes = self._file["events"][name].attrs
+        bits = int(attributes["top_code"]).bit_length()
+        return Scale(
+            float(attributes["scale_factor"]), float(attributes["add_offset"]), bits, text(attributes["units"])
+        )
+
+
+def continue_run(past: Past, resumption: Mapping[str, Any]) -> Commit:
+    """Put a copy of the file of `past` to which rows can be added in its place, and close `past`; the copy's commit.
+
+    Whoever calls holds the run. Raises RecordingError where the file is not the one that was read any more; OSError.
+    """
+    part = past.path.with_name(past.path.name + ".part")
+    try:
+        if not past.is_as_it_was():
+            raise RecordingError(f"{past.path} has changed since it was read: somebody else has resumed it")
+        commit = past.copy_to(part, resumption)
+        past.close()
+        os.replace(part, past.path)
+        return commit
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
