@@ -4,9 +4,9 @@ python benchmarks/big_run.py
 python benchmarks/big_run.py --events 10000000 --json
 
 Two files: one as programming writes it (passes over a 512 x 512 array, of ever fewer cells), one as endurance does
-(64 cells a batch, so 1.5 million operations). Every figure is of a process of its own, so of cold caches of HDF5, but of
-libraries that have opened a small run before, and of a file the system still has in memory. The ratio is against a numpy
-memory map of the same column, written as a plain file, which is searched for the same cell and no more.
+(64 cells a batch, so 1.5 million operations). Every figure is of a process of its own, so of cold caches of HDF5,
+but of libraries that have opened a small run before, and of a file the system still has in memory. The ratio is
+against a numpy memory map of the same column, written as a plain file, which is searched for the cell and no more.
 """
 
 from __future__ import annotations

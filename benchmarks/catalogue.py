@@ -36,7 +36,7 @@ DAC, ADC = Scale(1e-3, 0.0, 12, "V"), Scale(1e-7, 0.0, 12, "S")
 GEOMETRY = Geometry(16, 16, "1T1R RRAM")
 FIRST_DAY = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 PROTOCOLS = {"write_verify": "programming", "read": "map", "retention": "retention", "endurance": "endurance"}
-OUTCOMES = (*[Outcome.FINISHED] * 6, Outcome.INTERRUPTED, Outcome.FAILED, Outcome.KILLED)
+OUTCOMES = (*[Outcome.FINISHED] * 20, *[Outcome.INTERRUPTED] * 2, Outcome.FAILED, Outcome.KILLED)
 SERIAL = "R40-0000"
 SETTINGS = {
     "tolerance": 1e-6,

@@ -52,7 +52,8 @@ def print_table(rows: Iterable[Sequence[Any]], header: Sequence[str] = ()) -> No
     if not lines:
         return
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    texts = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    texts = ["  ".join(line).rstrip() for line in padded]
     if header:
         click.secho(texts.pop(0), bold=not os.environ.get("NO_COLOR"))
     if texts:

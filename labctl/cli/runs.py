@@ -1,4 +1,4 @@
-"""`labctl runs list|find|show|tag|diff|verify|statistics|recover` and `labctl plot`."""
+"""`labctl runs list|find|show|tag|diff|verify|statistics|recover|resume` and `labctl plot`."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from labctl.array import Geometry, Scale
 from labctl.errors import RecordingError
 from labctl.recording import layout, skeleton
+from labctl.recording.full_disks import file_for_hdf5
 from labctl.recording.layout import AskedBy, Commit, Outcome, State
 from labctl.recording.reader import opened, read_text, text, whole
 from labctl.recording.recover import copy_run
@@ -27,6 +28,9 @@ _BLOCK = 1 << 20
 """Events read at a time."""
 
 _PULSES = tuple(code for name, code in layout.KINDS.items() if name not in ("read", "clock"))
+_PLAIN = {"compression": None, "compression_opts": None, "shuffle": False}
+"""What rows are added to is not compressed, though the run may have been packed."""
+
 _IN_DOUBT = (State.INTENDED, State.UNKNOWN_DOSE)
 
 
@@ -169,8 +173,8 @@ class Past:
 
     def copy_to(self, part: Path, resumption: Mapping[str, Any]) -> Commit:
         """A whole copy of the file without its end, `resumption` added to the list; its commit."""
-        with h5py.File(part, "w", libver=skeleton.LIBVER) as copy:
-            copy_run(self._file, copy, self.commit, with_texts=False)
+        with file_for_hdf5(part) as disk, h5py.File(disk, "w", libver=skeleton.LIBVER) as copy:
+            copy_run(self._file, copy, self.commit, with_texts=False, filters=_PLAIN)
             states = self.operations["state"]
             copy["operations/state"][:] = states
             copy["events/reading"][self.commit.events :] = self.not_read

@@ -14,6 +14,7 @@ import h5py
 from labctl.errors import RecordingError
 from labctl.recording import layout, skeleton
 from labctl.recording.checksums import checksums
+from labctl.recording.full_disks import file_for_hdf5
 from labctl.recording.layout import Commit, Outcome, State
 from labctl.recording.reader import opened
 from labctl.recording.text import iso_time, json_text
@@ -38,7 +39,7 @@ def recover(path: Path, to: Path, *, overwrite: bool = False) -> None:
         with opened(path) as (source, commit):
             if commit.outcome is Outcome.LIVE:
                 raise RecordingError(f"{path} is being written; it needs no recovery")
-            with h5py.File(part, "w", libver=skeleton.LIBVER) as copy:
+            with file_for_hdf5(part) as disk, h5py.File(disk, "w", libver=skeleton.LIBVER) as copy:
                 copy_run(source, copy, commit, with_texts=commit.outcome is not Outcome.KILLED)
                 _settle(copy, commit)
                 skeleton.write_text(copy["provenance"], "checksums", json_text(checksums(copy)))

@@ -14,7 +14,7 @@ from labctl.recording.nested import flat, plain
 from labctl.recording.reader import opened, summarise, text, whole
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One run, as its file and the tags beside it say.
 
     started: s since 1970 by the clock on the wall. elapsed: s, as the run tells it, else by the array's clock.

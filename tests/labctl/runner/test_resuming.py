@@ -26,6 +26,7 @@ from labctl.errors import Interrupted, LimitError, RecordingError, RunError
 from labctl.plugins import load_protocol
 from labctl.recording import read_summary
 from labctl.recording.layout import AskedBy, State
+from labctl.recording.pack import pack
 from labctl.recording.verify import verify
 from labctl.steps import Procedure, Step
 
@@ -291,6 +292,16 @@ def test_a_run_whose_array_multiplied_is_refused(bench: Path, board: ServedBoard
     multiplying = replace(read, steps=steps)
     path = killed_run(bench, tmp_path, after_step(3), multiplying)
     assert "a multiplication, of which there is no record" in refused(path, bench, board, protocol=multiplying)
+
+
+def test_a_packed_run_is_resumed_too(bench: Path, board: ServedBoard, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted), package.load_bench(bench) as live, live.array() as array:
+        package.run("forming", array, out=tmp_path / "runs", progress=stop_at(6))
+    (path,) = (tmp_path / "runs").glob("*.h5")
+    pack(path)
+    assert resumed(bench, path).outcome == "finished"
+    np.testing.assert_array_equal(pulses_of(path), board.pulses)
+    assert verify(path).findings == ()
 
 
 def test_two_cannot_resume_at_once(bench: Path, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from labctl.errors import UsageError
 
 pytest.importorskip("dask", reason="needs the extra `dask`")
 
-EVENTS = 12_000_000
-ROOM = 60_000_000
+EVENTS = 6_000_000
+ROOM = 40_000_000
 """Bytes of memory of its own that the process may take beyond what it has when it begins."""
 
 LIMITED = """
