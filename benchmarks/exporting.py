@@ -4,9 +4,9 @@ python benchmarks/exporting.py
 python benchmarks/exporting.py --events 10000000 --format csv --json
 
 Every figure is of a process of its own. `peak_MB` is of the whole process; `start_MB` of one that has imported and
-opened as much, and exported a run of one pass over the array. The one-liners (pandas, xarray) hold the whole table in memory, so
-they are compared on a smaller run; `times_as_fast` is against them, on that run. A MATLAB file holds 65 million events
-at most.
+opened as much, and exported a run of one pass over the array. The one-liners (pandas, xarray) hold the whole table in
+memory, so they are compared on a smaller run; `times_as_fast` is against them, on that run. A MATLAB file holds 65
+million events at most.
 """
 
 from __future__ import annotations

@@ -25,7 +25,10 @@ _COMMANDS = {
     "report": ("labctl.cli.report:report", "Write a page about a run or a chip, to open in a browser or print."),
     "chip": ("labctl.cli.chip:chip", "Show what a chip's runs say of its cells, and exclude bad ones."),
     "import": ("labctl.cli.exchange:import_", "Make a run file of a measurement from elsewhere."),
-    "export": ("labctl.cli.exchange:export", "Write runs as CSV, Parquet, netCDF, Zarr or MATLAB, or a device as a simulator's model."),
+    "export": (
+        "labctl.cli.exchange:export",
+        "Write runs as tables for other programs, or a device as a simulator's model.",
+    ),
     "calibrate": ("labctl.cli.calibrate:calibrate", "Fit a chip from its runs: chip.toml, for a twin."),
     "compare": ("labctl.cli.calibrate:compare", "Compare a run with another, or with a twin's."),
     "plugins": ("labctl.cli.plugins:plugins", "List drivers, protocols, simulators and servers."),

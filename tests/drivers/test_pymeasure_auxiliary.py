@@ -241,7 +241,8 @@ def test_one_that_is_dead_is_asked_ever_more_rarely(
     writer = SimpleNamespace(sample=lambda values, **_: rows.append(values))
     CLOCK[0] = 100.0
     monkeypatch.setattr(
-        "labctl.runner.auxiliaries.time", SimpleNamespace(**vars(time) | {"monotonic": lambda: CLOCK[0], "time": lambda: CLOCK[0]})
+        "labctl.runner.auxiliaries.time",
+        SimpleNamespace(**vars(time) | {"monotonic": lambda: CLOCK[0], "time": lambda: CLOCK[0]}),
     )
     sampler = AuxiliarySampler(array)
     sampler.begin(writer)

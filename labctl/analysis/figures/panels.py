@@ -76,7 +76,7 @@ def _step_of(values: np.ndarray) -> float:
 
 
 def band(axis: Axes, x: ArrayLike, values: np.ndarray, colour: Any, label: str) -> None:
-    """The median of `values` (samples, x) as a line, in the range of 5 to 95 % of them; nothing where there are none."""
+    """The median of `values` (samples, x) as a line, in the range of 5 to 95 % of them; nothing of none."""
     if not values.size:
         return
     low, middle, high = np.nanquantile(values, [0.05, 0.5, 0.95], axis=0)

@@ -89,7 +89,7 @@ def test_the_help_of_a_kind_lists_its_settings_as_they_are_typed(kind: str, caps
             r"read voltage of 600 mV is above the instrument's max_read_voltage",
         ),
         (["iv", "--set", "rows=[30, 9]"], 2, r"iv: \$.rows: first 30 and count 9 are not within the array's 32 rows"),
-        (["iv", "--set", "cell=3"], 2, r"unknown field `cell`; there are: rows, cols, cells, exclude, form_pristine, form"),
+        (["iv", "--set", "cell=3"], 2, r"unknown field `cell`; there are: rows, cols, cells, exclude, form_pristine"),
         (["read-noise", "--set", "samples=1"], 2, r"samples must be 2 to 100000000, not 1"),
     ],
 )
