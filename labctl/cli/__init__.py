@@ -27,7 +27,7 @@ _COMMANDS = {
     "import": ("labctl.cli.exchange:import_", "Make a run file of a measurement from elsewhere."),
     "export": (
         "labctl.cli.exchange:export",
-        "Write runs as tables for other programs, or a device as a simulator's model.",
+        "Write runs as tables for other programs, or as a simulator's device model.",
     ),
     "calibrate": ("labctl.cli.calibrate:calibrate", "Fit a chip from its runs: chip.toml, for a twin."),
     "compare": ("labctl.cli.calibrate:compare", "Compare a run with another, or with a twin's."),
