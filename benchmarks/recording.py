@@ -87,7 +87,7 @@ def seconds_in_run(path: Path, geometry: Geometry, batch: PulseBatch, readout: R
 
 
 def whole_array(folder: Path, geometry: Geometry) -> dict[str, float]:
-    """Median MB/s of the same bytes, taken in turns, and the run file's ratios against the others."""
+    """Median MB/s of the same bytes, taken in turns, and the run file's ratios against the others, of size too."""
     batch, readout = exchange(geometry.cells)
     ways: dict[str, Callable[[Path], float]] = {
         "raw_write": lambda path: seconds(lambda: write_raw(path, batch, readout)),
@@ -97,14 +97,17 @@ def whole_array(folder: Path, geometry: Geometry) -> dict[str, float]:
     }
     megabytes = ITERATIONS * geometry.cells * 8 / 1e6
     rates: dict[str, list[float]] = {name: [] for name in ways}
+    sizes: dict[str, int] = {}
     for _ in range(REPETITIONS):
         for name, timed in ways.items():
             path = folder / f"{name}.h5"
             rates[name].append(megabytes / timed(path))
+            sizes[name] = path.stat().st_size
             path.unlink()
     result = {f"{name}_MB_s": statistics.median(measured) for name, measured in rates.items()}
     result["run_file_to_raw_write"] = result["run_file_MB_s"] / result["raw_write_MB_s"]
     result["run_file_to_numpy_save"] = result["run_file_MB_s"] / result["numpy_save_MB_s"]
+    result["bytes_to_numpy_save"] = sizes["run_file"] / sizes["numpy_save"]
     return result
 
 

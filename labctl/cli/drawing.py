@@ -41,14 +41,14 @@ def shrink(values: NDArray[np.floating], height: int, width: int) -> Shrunk:
     down, across = math.ceil(rows / height), math.ceil(cols / width)
     if max(rows, cols) <= _MOST_STRETCHED * min(rows, cols):
         down = across = max(down, across)
-    values = values.astype(np.float64)
+    pixels: NDArray[np.float64] = values.astype(np.float64)
     if down > 1 or across > 1:
         starts = np.arange(0, rows, down), np.arange(0, cols, across)
-        known = np.isfinite(values)
-        total, count = (_sums(each, *starts) for each in (np.where(known, values, 0.0), known.astype(np.float64)))
-        values = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    larger = max(1, min(height // values.shape[0], width // values.shape[1]))
-    return Shrunk(values.repeat(larger, axis=0).repeat(larger, axis=1), down, across)
+        known = np.isfinite(pixels)
+        total, count = (_sums(each, *starts) for each in (np.where(known, pixels, 0.0), known.astype(np.float64)))
+        pixels = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    larger = max(1, min(height // pixels.shape[0], width // pixels.shape[1]))
+    return Shrunk(pixels.repeat(larger, axis=0).repeat(larger, axis=1), down, across)
 
 
 def _sums(values: NDArray[np.float64], rows: NDArray[np.intp], cols: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -120,7 +120,7 @@ def colour_bar(width: int, colours: Sequence[str], *, coloured: bool) -> Line:
 
 
 def curve_lines(
-    x: NDArray[np.floating], y: NDArray[np.floating], height: int, width: int, low: float, high: float, style: str
+    x: NDArray[np.int64], y: NDArray[np.float64], height: int, width: int, low: float, high: float, style: str
 ) -> list[Line]:
     """A line through points whose x rise, in braille: two dots across and four up a character."""
     across, up = 2 * width - 1, 4 * height - 1
@@ -130,8 +130,8 @@ def curve_lines(
     first, last = _reached(column, up - np.rint(share.clip(0, 1) * up).astype(int))
     canvas = np.zeros((height, width), np.uint16)
     for place, (top, bottom) in enumerate(zip(first, last, strict=True)):
-        dots = np.arange(top, bottom + 1)
-        np.bitwise_or.at(canvas, (dots // 4, place // 2), _DOTS[dots % 4, place % 2])
+        for dot in range(top, bottom + 1):
+            canvas[dot // 4, place // 2] |= _DOTS[dot % 4, place % 2]
     given = Style.parse(style)
     return [[Segment("".join(chr(0x2800 + int(each)) for each in line), given)] for line in canvas]
 

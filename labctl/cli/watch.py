@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from labctl.cli.watching import Map
 
 _LEAST_EVERY_S = 0.05
+_NICE = 10  # the run goes first where both want the processor
 _GRACE_S = 2.0  # for which a file may be gone or unreadable while it is being closed or replaced
 
 
@@ -51,6 +52,8 @@ def watch(run: str | None, every: float, of: Map | None, wait: bool, once: bool,
     """
     if every < _LEAST_EVERY_S:
         raise UsageError(f"--every: must be at least {_LEAST_EVERY_S:g} s, not {every:g} s")
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
     path = _found(run, every, wait)
     with _shown(of, as_json=as_json, once=once) as show:
         sight = _follow(Follower(path), show, every, wait=wait, once=once)

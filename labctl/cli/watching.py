@@ -57,6 +57,7 @@ _CURVE_STYLES = ("cyan", "magenta", "yellow")
 _LEAST_LINES, _LEAST_WIDTH = 6, 24  # of a map or a curve that is worth drawing
 _MOST_CURVES = 3
 _GAP = 3
+_TINY = 1e-30  # in place of 0, which has no logarithm
 
 
 def as_values(sight: Sight) -> dict[str, Any]:
@@ -146,7 +147,7 @@ class Picture:
         if not known.size:
             return [_words((title, "bold")), _words((_why_empty(self._sight, self._of), "dim"))]
         shrunk = shrink(values, 2 * (height - 3), width)
-        reach = nice_above(max(float(np.quantile(known, 0.95 if is_signed else 0.995)), np.finfo(np.float32).tiny))
+        reach = nice_above(float(np.quantile(known, 0.95 if is_signed else 0.995)) or _TINY)
         low = -reach if is_signed and coloured else 0.0
         colours = DIVERGING if low < 0 else VIRIDIS
         shown = shrunk.values, low, reach
