@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,15 @@ from labctl.recording.writer import RunWriter
 
 
 class NotedClock:
-    """A clock of which everyone who asks it is noted."""
+    """A clock whose answers are recorded."""
 
-    def __init__(self, clock: Clock, note: Callable[[float], None]) -> None:
+    def __init__(self, clock: Clock, writer: RunWriter) -> None:
         self._clock = clock
-        self._note = note
+        self._writer = writer
 
     def now(self) -> float:
         time = self._clock.now()
-        self._note(time)
+        self._writer.record_clock(time)
         return time
 
     def sleep_until(self, time: float) -> None:
@@ -44,7 +44,7 @@ class RecordedArray:
         self.capabilities: Capability = array.capabilities
         self.dac: Scale = array.dac
         self.adc: Scale = array.adc
-        self.clock: Clock = NotedClock(array.clock, writer.record_clock)
+        self.clock: Clock = NotedClock(array.clock, writer)
         self.limits: PulseLimits = guard.limits
         self.began = self.time = array.clock.now()
         """When the last exchange ended (before one, when it began), s since 1970 on the array's clock."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -52,7 +53,7 @@ def wait_until(true: Callable[[], bool], what: str, seconds: float = 20) -> None
 
 
 @contextmanager
-def programming(folder: Path, *, wait: float = 2.0) -> Iterator[subprocess.Popen[str]]:
+def programming(folder: Path, *, wait: float = 5.0) -> Iterator[subprocess.Popen[str]]:
     """A run going on, which waits for so many s before it looks at its cells again."""
     process = started(*PROGRAM, "--reverify", f"0s,{wait}s", cwd=folder)
     try:
@@ -69,13 +70,13 @@ def looks(done: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
 
 def test_a_run_is_followed_to_its_end(here: Path) -> None:
     watching = started("watch", "runs", "--wait", "--json", "--every", "0.1s", cwd=here)
-    with programming(here, wait=1.0) as run:
+    with programming(here, wait=2.0) as run:
         told, problems = watching.communicate(timeout=30)
         assert run.wait(10) == 0
     assert (watching.returncode, problems) == (0, "")
     found = [json.loads(line) for line in told.splitlines()]
     assert found[0]["outcome"] == "live"
-    assert len({each["steps"] for each in found}) > 3
+    assert len({each["steps"] for each in found}) > 1  # before the cells are read again, and after
     for name in ("steps", "events", "pulses", "elapsed_s", "bench_s"):
         counts = [each[name] for each in found[:-1]]
         assert counts == sorted(counts), name
@@ -102,7 +103,7 @@ def test_a_run_that_is_stopped_ends_it_with_1(here: Path, blow: signal.Signals, 
 
 
 def test_interrupting_the_watcher_leaves_the_run_alone(here: Path) -> None:
-    with programming(here, wait=1.0) as run:
+    with programming(here, wait=4.0) as run:
         watching = started("watch", "runs", cwd=here)
         assert watching.stdout is not None
         assert "live" in watching.stdout.readline()
@@ -113,15 +114,16 @@ def test_interrupting_the_watcher_leaves_the_run_alone(here: Path) -> None:
 
 
 def test_into_a_pipe_it_prints_a_line_where_something_changed(here: Path) -> None:
-    with programming(here, wait=1.0) as run:
-        done = labctl("watch", "runs", "--every", "0.05s", cwd=here)
+    watching = started("watch", "runs", "--wait", "--every", "0.05s", cwd=here)
+    with programming(here, wait=2.0) as run:
+        told, _ = watching.communicate(timeout=30)
         assert run.wait(10) == 0
-    lines = done.stdout.splitlines()
-    assert done.returncode == 0
+    lines = told.splitlines()
+    assert watching.returncode == 0
     assert all(line.isascii() for line in lines)
     steps = [int(re.search(r"step ([\d,]+)", line)[1].replace(",", "")) for line in lines]  # type: ignore[index]
     assert steps == sorted(steps)
-    assert len(lines) < 30 + len(set(steps))  # 20 a second while it waits would be more
+    assert len(lines) < 20 + len(set(steps))  # 20 a second for 2 s of waiting would be more
     assert "finished" in lines[-1]
     assert "cells in window" in " ".join(lines)
 
@@ -162,11 +164,14 @@ def test_a_file_that_vanishes_is_said_to(here: Path) -> None:
     assert "there is no file" in said
 
 
+_NUMBERS = itertools.count()
+
+
 class Terminal:
     """A window of tmux in which one command runs; its exit code is shown after it."""
 
     def __init__(self, folder: Path, width: int, height: int, **environment: str) -> None:
-        self._socket = folder / "tmux"
+        self._socket = folder / f"tmux{next(_NUMBERS)}"  # a server that is killed lets go of its socket a little later
         shell = {"TERM": "tmux-256color", "COLORTERM": "truecolor", "LC_ALL": "C.UTF-8", **environment}
         command = shlex.join([*LABCTL, "watch", "runs", "--every", "0.2s"])
         self._tmux("-f", os.devnull, "new-session", "-d", "-x", str(width), "-y", str(height), "-c", str(folder),
