@@ -108,8 +108,9 @@ def operations(path: Path) -> list[Done]:
 class Interposed:
     """A MemoryArray for a protocol that nobody interrupts, which does besides what a resumed run did besides."""
 
-    def __init__(self, array: MemoryArray, resumed: list[Done], cut: Cut) -> None:
+    def __init__(self, array: MemoryArray, unrecorded: MemoryArray, resumed: list[Done], cut: Cut) -> None:
         self._array = array
+        self._unrecorded = unrecorded
         self._cut = cut
         self._is_cut = False
         self._own = [row for row, done in enumerate(resumed) if done.asked_by == AskedBy.PROTOCOL]
@@ -166,7 +167,7 @@ class Interposed:
         if not self._is_cut and (self._next >= len(self._own) or self._own[self._next] >= self._cut.operation):
             self._is_cut = True
             for cells in self._cut.lost_reads:
-                self._array.read(cells)
+                self._unrecorded.read(cells)
         settled = []
         for done in itertools.takewhile(lambda each: each.asked_by != AskedBy.PROTOCOL, self._resumed[row + 1 :]):
             found = self._array.read(done.cells) if done.kind == READ else pulse()
@@ -201,11 +202,12 @@ def cut_of(path: Path, resumed: list[Done], reads: NDArray[np.int64]) -> Cut:
 def uninterrupted(protocol: str, bench: Path, resumed: list[Done], cut: Cut, settings: dict[str, Any]) -> Path:
     """The same run on the same chip bought anew, in this process and at one go."""
     procedure = load_protocol(protocol)
-
-    def steps(array: MemoryArray, settings: Any, rng: np.random.Generator) -> Steps:
-        return procedure.steps(Interposed(array, resumed, cut), settings, rng)  # type: ignore[arg-type]
-
     with lab.load_bench(bench) as live, live.array() as array:
+
+        def steps(recorded: MemoryArray, settings: Any, rng: np.random.Generator) -> Steps:
+            interposed = Interposed(recorded, array.driver, resumed, cut)
+            return procedure.steps(interposed, settings, rng)  # type: ignore[arg-type]
+
         whole = replace(procedure, steps=steps)
         return lab.run(whole, array, out=bench.parent / "reference", seed=3, **settings).path
 

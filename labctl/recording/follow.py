@@ -46,7 +46,7 @@ class Head:
     """What is known of a run from its beginning on.
 
     began: s since 1970 on the wall clock, started: the same on the array's clock. scalars: what each step says, as the
-    protocol declared it. settings: the protocol's, arrays as their digests.
+    protocol declared it. settings: the protocol's, arrays as their digests. was_resumed: so that there were pauses.
     """
 
     path: Path
@@ -61,6 +61,7 @@ class Head:
     scalars: tuple[Quantity, ...]
     auxiliaries: tuple[Quantity, ...]
     settings: Mapping[str, Any]
+    was_resumed: bool
 
 
 class Curve:
@@ -169,7 +170,7 @@ class Follower:
         ended = commit.outcome not in (Outcome.LIVE, Outcome.KILLED)
         summary = read_summary(self.path) if ended else None
         elapsed = self._elapsed(seen.head, commit, summary.summary if summary else {})
-        overall = commit.pulses / elapsed if elapsed > 0 else None
+        overall = commit.pulses / elapsed if elapsed > 0 and not seen.head.was_resumed else None
         is_live = commit.outcome is Outcome.LIVE
         return Sight(
             head=seen.head,
@@ -191,8 +192,8 @@ class Follower:
         )
 
     def _elapsed(self, head: Head, commit: Commit, summary: Mapping[str, Any]) -> float:
-        """As the run said itself when it ended; of a killed one, until its file was last written to."""
-        said = summary.get("elapsed_s")
+        """As the run said itself when it ended; of one killed or resumed, until its file was last written to."""
+        said = None if head.was_resumed else summary.get("elapsed_s")
         if isinstance(said, int | float):
             return float(said)
         until = self._wall() if commit.outcome is Outcome.LIVE else self.path.stat().st_mtime
@@ -362,6 +363,7 @@ def _head(path: Path, file: h5py.File) -> Head:
         scalars=_quantities(file["steps"], own),
         auxiliaries=_quantities(file["auxiliaries"], own) if "auxiliaries" in file else (),
         settings=_settings(file["provenance"]),
+        was_resumed="resumptions" in file["provenance"].attrs,
     )
 
 

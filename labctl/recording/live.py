@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
 
 from labctl.recording.checksums import checksums
-from labctl.recording.columns import Block, Table
+from labctl.recording.columns import Block, Flushing, Table
 from labctl.recording.layout import Commit
 from labctl.recording.skeleton import set_text_attribute, write_text
 from labctl.recording.text import iso_time, json_text
+
+_PATIENCE_S = 1.0
 
 
 class LiveFile:
@@ -27,18 +30,25 @@ class LiveFile:
         """commit: how far the file at `path` is already."""
         self._fsync = fsync
         self._file = _open_for_rows(path)
-        self.events = Table(self._file["events"], "event", commit.events)
-        self.operations = Table(self._file["operations"], "operation", commit.operations)
-        self.steps = Table(self._file["steps"], "step", commit.steps)
+        self._flushing = due = Flushing()
+        self.events = Table(self._file["events"], "event", due, commit.events)
+        self.operations = Table(self._file["operations"], "operation", due, commit.operations)
+        self.steps = Table(self._file["steps"], "step", due, commit.steps)
         around = self._file.get("auxiliaries")
-        self.auxiliaries = None if around is None else Table(around, "sample", commit.samples)
+        self.auxiliaries = None if around is None else Table(around, "sample", due, commit.samples)
         maps = self._file["maps"]
-        self.maps = {name: Block(maps, name) for name in maps if name not in ("row", "col")}
-        self._record = Block(self._file["commit"], "record")
+        self.maps = {name: Block(maps, name, due) for name in maps if name not in ("row", "col")}
+        self._record = Block(self._file["commit"], "record", due)
 
     def commit(self, commit: Commit) -> None:
-        """Everything written so far first, then the one small row that makes it count."""
-        self._flush()
+        """Everything written so far first, then the one small row that makes it count.
+
+        What was written in place is in the file already; only where HDF5 had something to write it has to be flushed.
+        """
+        if self._flushing.is_due:
+            self._flushing.is_due = False
+            h5py.h5f.flush(self._file.id)
+        self._sync()
         self._record.write(commit.row())
         self._sync()
 
@@ -55,16 +65,13 @@ class LiveFile:
         self.commit(commit)
         set_text_attribute(self._file, "ended", iso_time(commit.ended))
         set_text_attribute(self._file, "outcome", commit.outcome.value)
-        self._flush()
+        h5py.h5f.flush(self._file.id)
+        self._sync()
 
     def close(self) -> None:
         """Let go of the file. After a write error HDF5 may have more to write and fail again: no news."""
         with contextlib.suppress(OSError, RuntimeError):
             self._file.close()
-
-    def _flush(self) -> None:
-        h5py.h5f.flush(self._file.id)
-        self._sync()
 
     def _sync(self) -> None:
         if self._fsync:
@@ -78,4 +85,11 @@ def _open_for_rows(path: Path) -> h5py.File:
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
     flags = h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE
-    return h5py.File(h5py.h5f.open(os.fsencode(path), flags, access))
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return h5py.File(h5py.h5f.open(os.fsencode(path), flags, access))
+        except BlockingIOError:  # somebody is just opening it to read: HDF5 locks it for that moment
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_PATIENCE_S / 1000)
