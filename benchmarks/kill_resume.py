@@ -167,7 +167,7 @@ class Interposed:
         if not self._is_cut and (self._next >= len(self._own) or self._own[self._next] >= self._cut.operation):
             self._is_cut = True
             for cells in self._cut.lost_reads:
-                self._unrecorded.read(cells)
+                self._unrecorded.read(cells, 1, self._cut.voltage)
         settled = []
         for done in itertools.takewhile(lambda each: each.asked_by != AskedBy.PROTOCOL, self._resumed[row + 1 :]):
             found = self._array.read(done.cells) if done.kind == READ else pulse()
@@ -178,10 +178,14 @@ class Interposed:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where a run was killed: before which operation, and the cells of each pass of a read whose answer was lost."""
+    """Where a run was killed: before which operation, and the cells of each pass of a read whose answer was lost.
+
+    voltage: V of that read, as the protocol asked for it again; None: the array's own.
+    """
 
     operation: int
     lost_reads: list[NDArray[np.uint32]]
+    voltage: float | None
 
 
 def cut_of(path: Path, resumed: list[Done], reads: NDArray[np.int64]) -> Cut:
@@ -196,7 +200,9 @@ def cut_of(path: Path, resumed: list[Done], reads: NDArray[np.int64]) -> Cut:
         if done.is_lost and done.cells.tobytes() in settled:
             lost[done.cells] -= 1
     passes = [np.flatnonzero(lost > number).astype(np.uint32) for number in range(int(lost.max()))]
-    return Cut(int(resumption["first_operation"]), passes)
+    first = int(resumption["first_operation"])
+    again = next((done for done in resumed[first:] if done.asked_by == AskedBy.PROTOCOL and done.kind == READ), None)
+    return Cut(first, passes, again.shape[2] if again is not None and again.shape[2] > 0 else None)
 
 
 def uninterrupted(protocol: str, bench: Path, resumed: list[Done], cut: Cut, settings: dict[str, Any]) -> Path:

@@ -198,6 +198,9 @@ class NumberedBoard(WiredDriver):
         self._armed, self._extra = False, 0
         self._parted.clear()
         self._set_up()
+        in_one_piece = len(list(self._parts.of_batch(self.geometry.cells))) == 1
+        # what goes in parts is counted by the part, by which nobody else can find a batch again
+        self.capabilities = type(self).capabilities & (~Capability.SEQUENCE if not in_one_piece else ~Capability(0))
 
     def safe_state(self, timeout_s: float = 2.0) -> None:
         """Where the wire fails, once more in what is left of `timeout_s`."""

@@ -110,6 +110,12 @@ class RunError(LabctlError):
     """A run could not start or could not go on."""
 
 
+class ResumeError(RunError):
+    """A run cannot be resumed, or not on this array; nothing was pulsed, and the file is as it was."""
+
+    exit_code = 2
+
+
 class RecordingError(RunError):
     """A run file cannot be written or read."""
 

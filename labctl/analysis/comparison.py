@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from labctl.analysis import estimators
 from labctl.analysis.calibration import faults
 from labctl.analysis.characterisation import Statistic, statistics_of
+from labctl.analysis.measurements import a_run_of
 from labctl.errors import UsageError
 from labctl.units import format_quantity
 
@@ -90,7 +91,9 @@ def compare(first: xr.Dataset, second: xr.Dataset) -> list[Comparison]:
     """Everything that both measurements tell, second against first. Raises UsageError for two kinds."""
     kinds = [str(each.attrs["measurement"]) for each in (first, second)]
     if kinds[0] != kinds[1]:
-        raise UsageError(f"a {kinds[0]} run and a {kinds[1]} run cannot be compared: they measure different things")
+        raise UsageError(
+            f"{a_run_of(kinds[0])} and {a_run_of(kinds[1])} cannot be compared: they measure different things"
+        )
     if kinds[0] == "retention":
         found = list(_retention(first, second))
     elif kinds[0] == "pulse-response":

@@ -55,7 +55,8 @@ class Tally:
     """What a run did to each cell, (cells,) each.
 
     form: FORM pulses. response: mean reading after SET less that after RESET pulses, S; NaN where one was not read.
-    last: the last reading, S; NaN where there is none. switched: whether any cell got SET or RESET pulses.
+    last: the last reading that is evidence, S; NaN where there is none. switched: whether any cell got SET or RESET
+    pulses.
     """
 
     form: NDArray[np.uint32]
@@ -83,7 +84,8 @@ def judge(file: h5py.File, commit: Commit, tally: Tally) -> Verdicts:
     verdict = np.zeros(cells, np.uint8)
     verdict[tally.response >= RESPONSE] = Defect.GOOD
     voltage = _map(file, "forming_voltage", cells)
-    conducts = np.isfinite(voltage) | (tally.last >= FORMED_AT)
+    given_up = _flagged(file, "outcome", "never_formed", cells)  # by the run itself, whatever a noisy read says later
+    conducts = np.isfinite(voltage) | ((tally.last >= FORMED_AT) & ~given_up)
     verdict[(tally.form > 0) & conducts] = Defect.GOOD
     if _forming_was_complete(commit, tally):
         verdict[(tally.form > 0) & ~conducts] = Defect.NEVER_FORMED

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from labctl.array import Operation
 from labctl.chips.defects import Defect
 from labctl.chips.exclusions import Exclusion, exclusions_path, read_exclusions
-from labctl.chips.history import Found, History, Note, history
+from labctl.chips.history import Found, History, Note, history, pulse_count
 from labctl.chips.ledger import NO_RUN, OPERATIONS
 from labctl.errors import NoRunError, UsageError
 from labctl.recording.catalogue import Catalogue
 
 if TYPE_CHECKING:
     import xarray as xr
+
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +146,14 @@ def chip_record(serial: str, folder: str | Path) -> ChipRecord:
     Raises NoRunError where there is no such folder, and neither a run of that chip nor an exclusion in it.
     """
     folder = Path(folder)
-    runs, rows, cols = runs_of(serial, folder)
+    catalogue = Catalogue(folder)
+    runs, rows, cols = _runs_in(catalogue, serial)
     exclusions = read_exclusions(folder, serial)
     if not runs:
         said = f"; what people exclude of it stands in {exclusions_path(folder, serial)}" if exclusions else ""
+        said += "".join(f"; {each}" for each in _unread(catalogue))
         raise NoRunError(f"there is no run of chip {serial!r} in {folder}{said}")
-    return _record(serial, folder, history(folder, serial, runs, rows, cols), exclusions)
+    return _record(serial, folder, history(folder, serial, runs, rows, cols), exclusions, _unread(catalogue))
 
 
 def runs_of(serial: str, folder: Path) -> tuple[list[Found], int, int]:
@@ -157,12 +161,22 @@ def runs_of(serial: str, folder: Path) -> tuple[list[Found], int, int]:
 
     Raises NoRunError where there is no such folder.
     """
+    return _runs_in(Catalogue(folder), serial)
+
+
+def pulses_of(serial: str, catalogue: Catalogue) -> int:
+    """All pulses of the chip, as in its record, without the rest of it."""
+    runs, rows, cols = _runs_in(catalogue, serial)
+    return pulse_count(catalogue.folder, serial, runs, rows, cols) if runs else 0
+
+
+def _runs_in(catalogue: Catalogue, serial: str) -> tuple[list[Found], int, int]:
     found, shape = [], (0, 0)
-    for each in Catalogue(folder).entries:
+    for each in catalogue.entries:
         if each.chip_serial == serial:
             with contextlib.suppress(FileNotFoundError):  # gone since
                 state = each.path.stat()
-                name = each.path.relative_to(folder).as_posix()
+                name = each.path.relative_to(catalogue.folder).as_posix()
                 found.append(Found(name, each.outcome.value, state.st_mtime_ns, state.st_size))
                 shape = each.rows, each.cols
     return found, *shape
@@ -189,7 +203,23 @@ def name_of(defect: Defect) -> str:
     return defect.name.lower().replace("_", " ")
 
 
-def _record(serial: str, folder: Path, found: History, exclusions: tuple[Exclusion, ...]) -> ChipRecord:
+def _unread(catalogue: Catalogue) -> tuple[str, ...]:
+    """A sentence on the files of runs that cannot be read, where there are any."""
+    names = [path.relative_to(catalogue.folder).as_posix() for path in catalogue.damaged if path.suffix == ".h5"]
+    if not names:
+        return ()
+    files = "1 file" if len(names) == 1 else f"{len(names):,} files"
+    shown = ", ".join(names[:_MOST_NAMED])
+    more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
+    return (
+        f"{files} in {catalogue.folder} cannot be read, and may be of this chip: {shown}{more} "
+        f"(labctl runs verify {catalogue.folder} says why)",
+    )
+
+
+def _record(
+    serial: str, folder: Path, found: History, exclusions: tuple[Exclusion, ...], unread: tuple[str, ...]
+) -> ChipRecord:
     ledger, findings = found.ledger, found.findings
     place = np.full(1 + max(note.number for note in found.notes), -1)
     place[[note.number for note in found.notes]] = np.arange(len(found.notes))
@@ -216,7 +246,7 @@ def _record(serial: str, folder: Path, found: History, exclusions: tuple[Exclusi
         dead_cols=findings.dead_cols,
         exclusions=exclusions,
         forming_yield=_forming_yield(has_formed, never),
-        warnings=_warnings(found),
+        warnings=(*_warnings(found), *unread),
         found_by=np.where(findings.defects != Defect.NONE, place[ledger.verdict_run], -1),
     )
 

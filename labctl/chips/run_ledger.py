@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from labctl.chips.defects import FORMED_AT, Tally, judge
 from labctl.chips.ledger import NO_RUN, OPERATIONS, Ledger
-from labctl.recording.layout import Commit, Outcome, State
+from labctl.recording.layout import AskedBy, Commit, Outcome, State
 from labctl.recording.reader import opened, read_text, text, whole
 
 _BLOCK = 1 << 21
@@ -117,6 +117,7 @@ class _Operations:
     """Columns of operations, (n,), as far as they count: those that were settled, and in a killed run the last intent.
 
     slot: 0 for what is no pulse that counts, else one more than its place in OPERATIONS. width: s, 0 in slot 0.
+    is_evidence: not how resuming found the cells, by which nothing was decided.
     """
 
     def __init__(self, file: h5py.File, commit: Commit) -> None:
@@ -133,11 +134,12 @@ class _Operations:
         self.unknown = (state == State.UNKNOWN_DOSE) & (self.slot > 0)
         self.width = np.where(self.slot > 0, np.nan_to_num(self._column(group, "width", np.nan)), 0.0)
         self.readable = (state == State.DONE) & np.isnan(self._column(group, "read_voltage", np.nan))
+        self.is_evidence = self._column(group, "asked_by", AskedBy.PROTOCOL) != AskedBy.REREAD
         self.start = self._column(group, "start", np.nan)
         self.seconds_per_cell = np.nan_to_num(self._column(group, "seconds_per_cell", np.nan))
 
     def _column(self, group: h5py.Group, name: str, otherwise: float) -> NDArray[Any]:
-        """Runs recorded before there was a choice of read voltage have no such column."""
+        """Runs recorded before there was a choice of read voltage, or resuming, have no such column."""
         if name not in group:
             return np.full(self.count, otherwise)
         values: NDArray[Any] = group[name][: self.count]
@@ -167,6 +169,7 @@ class _Reading:
         self._dose = np.zeros(self._cells)
         self._last_event = np.full(self._cells, -1, np.int64)
         self._last_code = np.zeros(self._cells, np.float64)
+        self._evident_code = np.full(self._cells, np.nan)  # the last that is evidence
         self._wants_response = "outcome" not in file["maps"]
         self._read_counts = np.zeros(slots * self._cells if self._wants_response else 0, np.int64)
         self._read_sums = np.zeros(slots * self._cells if self._wants_response else 0)
@@ -177,7 +180,7 @@ class _Reading:
             self._add(first, min(first + _BLOCK, self._operations.end))
         pulses = self._counts.reshape(-1, self._cells)[1:].astype(np.uint64)
         conductance, read_at = self._last_readings(wall_end)
-        last = conductance.copy()
+        last = self._siemens(self._evident_code)
         switched = bool(pulses[1:].any())
         tally = Tally(pulses[0].astype(np.uint32), self._response(), last, switched)
         found = judge(self._file, self._commit, tally)
@@ -214,7 +217,10 @@ class _Reading:
         if operations.unknown[rows].any():
             self._unknown += np.bincount(cell[np.repeat(operations.unknown[rows], counts)], minlength=self._cells)
         if operations.readable[rows].any():
-            self._add_readings(first, last, cell, key, np.repeat(operations.readable[rows], counts))
+            readable, is_evidence = (
+                np.repeat(each[rows], counts) for each in (operations.readable, operations.is_evidence)
+            )
+            self._add_readings(first, cell, key, readable, is_evidence)
 
     def _add_dose(self, first: int, last: int, cell: NDArray[np.int64], width: NDArray[np.float64]) -> None:
         volts = self._events["amplitude"][first:last] * self._amplitude["scale_factor"]
@@ -224,19 +230,37 @@ class _Reading:
         self._dose += np.bincount(cell, volts, minlength=self._cells)
 
     def _add_readings(
-        self, first: int, last: int, cell: NDArray[np.int64], key: NDArray[np.int64], readable: NDArray[np.bool_]
+        self,
+        first: int,
+        cell: NDArray[np.int64],
+        key: NDArray[np.int64],
+        readable: NDArray[np.bool_],
+        is_evidence: NDArray[np.bool_],
     ) -> None:
-        codes = self._events["reading"][first:last]
+        codes = self._events["reading"][first : first + len(cell)]
         readable &= codes != self._reading["_FillValue"]
         where = np.flatnonzero(readable) if not readable.all() else np.arange(len(codes))
-        place = np.full(self._cells, -1, np.int64)
-        place[cell if len(where) == len(cell) else cell[where]] = where  # of several the last stays
-        read = np.flatnonzero(place >= 0)
-        self._last_event[read] = first + place[read]
-        self._last_code[read] = codes[place[read]]
+        read, event = self._latest(cell, where)
+        self._last_event[read] = first + event
+        self._last_code[read] = codes[event]
+        if not is_evidence.all():
+            where = where[is_evidence[where]]
+            read, event = self._latest(cell, where)
+        self._evident_code[read] = codes[event]
         if self._wants_response:
             self._read_counts += np.bincount(key[where], minlength=len(self._read_counts))
             self._read_sums += np.bincount(key[where], codes[where], minlength=len(self._read_sums))
+
+    def _latest(self, cell: NDArray[np.int64], where: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of the events `where`, each cell's last: the cells, and their events."""
+        place = np.full(self._cells, -1, np.int64)
+        place[cell if len(where) == len(cell) else cell[where]] = where  # of several the last stays
+        read = np.flatnonzero(place >= 0)
+        return read, place[read]
+
+    def _siemens(self, codes: NDArray[np.float64]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = codes * self._reading["scale_factor"] + self._reading["add_offset"]
+        return found.astype(np.float32)
 
     def _last_readings(self, wall_end: float) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """S and s since 1970 on the wall, to which the board's clock runs alike, but not beyond `wall_end`."""
@@ -248,7 +272,7 @@ class _Reading:
             row = np.searchsorted(operations.first, event, side="right") - 1
             passed = operations.start[row] + (event - operations.first[row]) * operations.seconds_per_cell[row]
             passed = np.nan_to_num(passed - self._facts.began).clip(0)
-            conductance[known] = self._last_code[known] * self._reading["scale_factor"] + self._reading["add_offset"]
+            conductance[known] = self._siemens(self._last_code[known])
             read_at[known] = np.minimum(self._facts.wall_start + passed, wall_end)
         return conductance, read_at
 

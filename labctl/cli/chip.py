@@ -11,7 +11,7 @@ import click
 from labctl.bench.settings import read_bench
 from labctl.chips.exclusions import Exclusion, clear, exclude, exclusions_path, read_exclusions
 from labctl.chips.maps import MAPS
-from labctl.chips.record import chip_record
+from labctl.chips.record import chip_record, pulses_of
 from labctl.cli.console import print_json, print_table
 from labctl.errors import NoRunError, UsageError
 from labctl.recording.catalogue import Catalogue
@@ -31,14 +31,16 @@ def chip() -> None:
 @_FOLDER
 @_JSON
 def list_(folder: Path | None, as_json: bool) -> None:
-    """The chips that the runs in a folder are of, and how many runs, the one worked on last at the end."""
+    """The chips that the runs in a folder are of, how many runs, and what these count as pulses; the latest last."""
     where = _where(folder)
-    entries = Catalogue(where).entries if folder is not None or where.exists() else []
+    catalogue = Catalogue(where) if folder is not None or where.exists() else None
     found: dict[str, dict[str, Any]] = {}
-    for each in entries:
-        row = found.pop(each.chip_serial, {"runs": 0, "pulses": 0})
-        row |= {"cell": each.cell, "rows": each.rows, "cols": each.cols, "last": each.path.name}
-        found[each.chip_serial] = row | {"runs": row["runs"] + 1, "pulses": row["pulses"] + each.pulses}
+    for each in catalogue.entries if catalogue else ():
+        runs = found.pop(each.chip_serial, {"runs": 0})["runs"] + 1
+        row = {"runs": runs, "cell": each.cell, "rows": each.rows, "cols": each.cols, "last": each.path.name}
+        found[each.chip_serial] = row
+    if catalogue:
+        found = {serial: row | {"pulses": pulses_of(serial, catalogue)} for serial, row in found.items()}
     if as_json:
         print_json([{"serial": serial, **row} for serial, row in found.items()])
         return
@@ -92,6 +94,7 @@ def map_(serial: str, of: Any, output: Path | None, folder: Path | None) -> None
 @click.option("--rows", multiple=True, metavar="ROW[:LAST]", help="Whole rows, as 17 or 3:5, which is 3, 4 and 5.")
 @click.option("--cols", multiple=True, metavar="COL[:LAST]", help="Whole columns.")
 @click.option("--because", metavar="TEXT", help="Why; needed to exclude.")
+@click.option("--new", "is_new", is_flag=True, help="No run in the folder is of that chip yet.")
 @click.option("--clear", "clears", is_flag=True, help="Take back: what is named, or all that people exclude.")
 @click.option("--list", "lists", is_flag=True, help="Print what people exclude; change nothing.")
 @_FOLDER
@@ -102,6 +105,7 @@ def exclude_(
     rows: tuple[str, ...],
     cols: tuple[str, ...],
     because: str | None,
+    is_new: bool,
     clears: bool,
     lists: bool,
     folder: Path | None,
@@ -124,34 +128,35 @@ def exclude_(
             "say what to do: cells with --because TEXT excludes them, --clear takes back, --list prints what there is"
         )
     if because is not None:
-        _add(where, serial, named, names_any)
+        _add(where, serial, named, is_new=is_new)
     elif clears and not clear(where, serial, named if names_any else None) and names_any:
         raise UsageError(f"nothing of that is excluded; see labctl chip exclude {serial} --list")
     _print_exclusions(where, serial, as_json)
 
 
-def _add(folder: Path, serial: str, named: Exclusion, names_any: bool) -> None:
-    """Refuse what is not on the chip, where a run says how large that is."""
-    if not names_any:
+def _add(folder: Path, serial: str, named: Exclusion, *, is_new: bool) -> None:
+    """Refuse what is not on the chip, as the newest run says how large that is; a chip without a run has to be new."""
+    if not (named.cells or named.rows or named.cols):
         raise UsageError("name what to exclude: --cells ROW,COL, --rows ROW or --cols COL")
     if not named.because:
         raise UsageError("--because: say why, for whoever wonders later")
-    shape = _shape(folder, serial)
-    if shape is not None:
-        named.mask(*shape)
-    else:
+    shapes = _shapes(folder)
+    if serial in shapes:
+        named.mask(*shapes[serial])
+    elif is_new:
         click.echo(
             f"labctl: no run of chip {serial} in {folder} yet: nobody can say whether it has these cells", err=True
         )
+    else:
+        there_are = f"; there are runs of {', '.join(sorted(shapes))}" if shapes else ""
+        raise UsageError(f"there is no run of chip {serial} in {folder}{there_are}; say --new if it is a new chip")
     exclude(folder, serial, named)
 
 
-def _shape(folder: Path, serial: str) -> tuple[int, int] | None:
-    """Rows and columns of the chip; None where no run says."""
-    if not folder.is_dir():
-        return None
-    found = [each for each in Catalogue(folder).entries if each.chip_serial == serial]
-    return (found[-1].rows, found[-1].cols) if found else None
+def _shapes(folder: Path) -> dict[str, tuple[int, int]]:
+    """Rows and columns of every chip that there are runs of, by its serial number."""
+    entries = Catalogue(folder).entries if folder.is_dir() else []
+    return {each.chip_serial: (each.rows, each.cols) for each in entries if each.chip_serial}
 
 
 def _print_exclusions(folder: Path, serial: str, as_json: bool) -> None:

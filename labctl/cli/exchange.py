@@ -84,7 +84,8 @@ def export(
 ) -> None:
     """Write runs in a format of other programs, or a chip as a device model that a simulator loads.
 
-    csv and parquet: a file a table, in a folder; netcdf, zarr and matlab: one with all tables. Values are in SI units,
+    csv and parquet: a file a table, in a folder; netcdf, zarr and matlab: one with all tables. An output without an
+    ending is a folder, made where there is none, or the store of zarr. Values are in SI units,
     with units and provenance.
 
     aihwkit and crosssim: what a chip file, or runs of a chip (retention, programming, read noise, pulse response, one
@@ -97,9 +98,9 @@ def export(
         done = export_device(sources, cast(Any, to), output, g_max, overwrite=force)
     else:
         _refuse(to, {"--g-max": g_max is not None})
+        paths = [resolve_run(path, lambda: read_bench().runs_folder) for path in sources]  # before what takes long
         from labctl.exchange.tables.exporting import export_tables
 
-        paths = [resolve_run(path, lambda: read_bench().runs_folder) for path in sources]
         tables = _TABLES if not what or "all" in what else what
         done = export_tables(paths, cast(Any, to), output, what=tables, joined=joined, raw=raw, overwrite=force)
     for note in done.notes:

@@ -227,7 +227,11 @@ def _print_cost(cost: Cost, as_json: bool) -> None:
             *((f"peak {name}", format_quantity(volts, "V")) for name, volts in peaks.items()),
         ]
     )
-    click.echo("dry run: every check passed, nothing was sent", err=True)
+    click.echo(
+        "dry run: every check passed, nothing was sent; which cells the chip's record leaves alone is only known once "
+        "the chip is connected",
+        err=True,
+    )
 
 
 def print_plain(result: RunResult) -> int:

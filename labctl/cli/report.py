@@ -29,18 +29,26 @@ def report(subject: str, output: Path | None, folder: Path | None, force: bool) 
     RUN: a run file, its name, the beginning of it, or `last`. CHIP: a serial number. The page needs no network and no
     other file.
     """
-    runs = read_bench().runs_folder if folder is None else folder
-    chip = None if Path(subject).exists() else _chip(subject, runs)
-    from labctl.analysis.report import check_output, chip_page, run_page, save_report
+    from labctl.analysis.report import check_output
 
-    if chip is not None:
-        target = output or runs / f"chip-{safe_serial(subject)}.html"
-    else:
-        run = resolve_run(subject, runs)
-        target = output or run.with_suffix(".html")
-    check_output(target, overwrite=force)  # before the work
-    page = run_page(run) if chip is None else chip_page(chip)
+    found, usual = _found(subject, folder)
+    target = output or usual
+    check_output(target, overwrite=force)  # before the work, and what it takes to import
+    from labctl.analysis.report import chip_page, run_page, save_report
+
+    page = run_page(found) if isinstance(found, Path) else chip_page(found)
     click.echo(save_report(page, target, overwrite=force))
+
+
+def _found(subject: str, folder: Path | None) -> tuple[Path | ChipRecord, Path]:
+    """The run or the chip that is meant, and where its page usually goes. A path that exists needs no bench."""
+    run = Path(subject)
+    if not run.exists():
+        runs = read_bench().runs_folder if folder is None else folder
+        if chip := _chip(subject, runs):
+            return chip, runs / f"chip-{safe_serial(subject)}.html"
+        run = resolve_run(subject, runs)
+    return run, run.with_suffix(".html")
 
 
 def _chip(serial: str, folder: Path) -> ChipRecord | None:

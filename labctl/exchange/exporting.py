@@ -6,7 +6,6 @@ export_device([Path("chip.toml")], "aihwkit", Path("chip.py")) -> Exported
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +13,7 @@ from labctl.errors import ExportError
 from labctl.exchange import aihwkit, crosssim
 from labctl.exchange.chip_devices import chip_device
 from labctl.exchange.devices import Device
+from labctl.exchange.exported import Exported
 from labctl.exchange.measured_devices import measured_device
 from labctl.exchange.modules import identifier
 
@@ -21,14 +21,6 @@ Simulator = Literal["aihwkit", "crosssim"]
 _MOST = 1.0
 """S: beyond, a number was meant to be in another unit."""
 _WRITERS = {"aihwkit": aihwkit.export, "crosssim": crosssim.export}
-
-
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """The files written, and what their reader should know."""
-
-    paths: tuple[Path, ...]
-    notes: tuple[str, ...]
 
 
 def export_device(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 import h5py
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from labctl.array import Operation
-from labctl.recording.findings import Finding, Severity, error, where
+from labctl.recording.findings import Finding, Severity, error, warning, where
 from labctl.recording.layout import Commit, State
+from labctl.recording.reader import text as attribute_text
 
 _BLOCK = 1 << 20  # events at a time: a run may have more of them than fit in memory
 
@@ -90,9 +93,17 @@ def _steps(file: h5py.File, operations: _Operations, commit: Commit) -> Iterator
 
 
 def _times(file: h5py.File, operations: _Operations, commit: Commit) -> Iterator[Finding]:
-    """Never back; a clock on the wall may be set, so it only deserves a warning."""
-    yield from where(_goes_back(operations.start), "operations/start goes back in time")
-    yield from where(_goes_back(file["steps/time"][: commit.steps]), "steps/time goes back in time")
+    """Never back; a clock on the wall may be set, so it only deserves a warning. So may one be that a run was resumed
+    by."""
+    resumed = msgspec.json.decode(attribute_text(file["provenance"].attrs.get("resumptions", "[]")))
+    times = {"operations/start": operations.start, "steps/time": file["steps/time"][: commit.steps]}
+    for name, key in (("operations/start", "first_operation"), ("steps/time", "first_step")):
+        edges = [0, *(int(each[key]) for each in resumed), len(times[name])]
+        parts = [times[name][low:high] for low, high in pairwise(edges)]
+        yield from where(np.concatenate([_goes_back(part) for part in parts]), f"{name} goes back in time")
+        ends = [np.nanmax(part, initial=-np.inf) for part in parts]
+        if any(_goes_back(np.array(ends))):
+            yield warning(f"{name} goes back in time where the run was resumed")
     if "auxiliaries" in file:
         times = file["auxiliaries/time"][: commit.samples]
         yield from where(_goes_back(times), "auxiliaries/time goes back in time", severity=Severity.WARNING)

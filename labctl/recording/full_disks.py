@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ def file_for_hdf5(path: Path) -> Iterator[DiskFile]:
     file = DiskFile(path)
     try:
         yield file
+        file.sync()
     except Exception:
         file.check()
         raise
@@ -42,6 +44,11 @@ class DiskFile(io.RawIOBase):
         """Raise the first OSError of writing, where there was one."""
         if self._problem is not None:
             raise self._problem
+
+    def sync(self) -> None:
+        """All of it to the disk itself: what it is to replace must not be gone before it is there."""
+        if self._problem is None:
+            os.fsync(self._file.fileno())
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         return self._file.seek(offset, whence)

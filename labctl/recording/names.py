@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from labctl.errors import RecordingError
+from labctl.errors import NoRunError, RecordingError
 
 _PATIENCE_S = 0.02  # somebody else asking holds the lock for less
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
@@ -37,9 +37,10 @@ def new_run_path(folder: Path, protocol: str, chip_serial: str, time: float) -> 
 
 
 def lock_path(path: Path) -> Path:
-    """The lock file beside the run at `path`; RecordingError where `path` names a folder."""
+    """The lock file beside the run at `path`; NoRunError where `path` names a folder."""
+    path = path.resolve()  # one run has one lock, by whatever link it is reached
     if not path.name or path.is_dir():
-        raise RecordingError(f"{path} is a folder, not a run file")
+        raise NoRunError(f"{path} is a folder, not a run file")
     return path.with_name(path.name + ".lock")
 
 
@@ -57,9 +58,13 @@ def hold(path: Path) -> BaseFileLock:
 
 def let_go(path: Path, lock: BaseFileLock) -> None:
     """The run at `path` is over."""
+    if os.name != "nt":  # unlinked once it is let go of, it might be somebody else's by then
+        with contextlib.suppress(OSError):
+            lock_path(path).unlink()
     lock.release()
-    with contextlib.suppress(OSError):  # on Windows somebody may just be asking `is_live`
-        lock_path(path).unlink()
+    if os.name == "nt":
+        with contextlib.suppress(OSError):  # somebody may just be asking `is_live`
+            lock_path(path).unlink()
 
 
 def is_live(path: Path) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,8 +16,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from labctl.array import Geometry, Scale
-from labctl.errors import RecordingError
+from labctl.array import Geometry, Operation, PulseBatch, Scale
+from labctl.errors import RecordingError, ResumeError
 from labctl.recording import layout, skeleton
 from labctl.recording.full_disks import file_for_hdf5
 from labctl.recording.layout import AskedBy, Commit, Outcome, State
@@ -28,10 +29,24 @@ _BLOCK = 1 << 20
 """Events read at a time."""
 
 _PULSES = tuple(code for name, code in layout.KINDS.items() if name not in ("read", "clock"))
+_FIRST = 1
+"""The number of a board's first batch after it was switched on."""
+
 _PLAIN = {"compression": None, "compression_opts": None, "shuffle": False}
 """What rows are added to is not compressed, though the run may have been packed."""
 
 _IN_DOUBT = (State.INTENDED, State.UNKNOWN_DOSE)
+
+
+@dataclass(frozen=True, slots=True)
+class LastKnown:
+    """(cells,) each. touched: the run has read or pulsed the cell; pulsed: has pulsed it. code: of its last reading at
+    the array's own voltage; `Past.not_read` where there is none, or a pulse came after it.
+    """
+
+    touched: NDArray[np.bool_]
+    pulsed: NDArray[np.bool_]
+    code: NDArray[np.uint32]
 
 
 class Past:
@@ -39,12 +54,12 @@ class Past:
 
     attributes: of the file. settings: plain JSON values, arrays as they were. operations: column to (n,) values; the
     `state` of those in flight when the run was killed is INTENDED. phases: of the steps that the protocol did before it
-    was told to stop. auxiliaries: names of what was read along. Raises NoRunError, and RecordingError for a run that is
-    going on, is finished, or was recorded without what it takes to go on.
+    was told to stop. auxiliaries: names of what was read along. Raises NoRunError or RecordingError, and ResumeError
+    for a run that is going on, is finished, or was recorded without what it takes to go on.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path = path.resolve()  # what takes the file's place must not take that of a link to it
         self._closing = contextlib.ExitStack()
         with contextlib.ExitStack() as undoing:
             self._file, self.commit = undoing.enter_context(opened(path))
@@ -100,8 +115,9 @@ class Past:
     def settle(self, next_sequence: int | None) -> int | None:
         """Find out what became of the `doubtful` operations; the number applied, None where nobody can say.
 
-        next_sequence: the number the board gives its next batch, where it counts them and has not lost count. A number
-        that does not fit those of the operations means that it has, or that others have pulsed since.
+        next_sequence: the number the board gives its next batch, where it counts them and nobody else is known to have
+        pulsed since. A number that does not fit those of the operations means that somebody has. The first number of
+        all may be that of a board that was switched off meanwhile, so that it says nothing.
         """
         rows = self.doubtful
         sequences = self.operations["sequence"][rows]
@@ -110,12 +126,26 @@ class Past:
         if not count:
             return 0
         applied = -1 if next_sequence is None else next_sequence - int(sequences[0])
-        if not 0 <= applied <= count or np.any(np.diff(sequences) != 1) or sequences[0] == layout.NOT_COUNTED:
+        if (
+            next_sequence == _FIRST
+            or not 0 <= applied <= count
+            or np.any(np.diff(sequences) != 1)
+            or sequences[0] == layout.NOT_COUNTED
+        ):
             state[rows] = State.UNKNOWN_DOSE
             return None
         state[rows.start : rows.start + applied] = State.DONE
         state[rows.start + applied : rows.stop] = State.NOT_APPLIED
         return applied
+
+    def pulses_of_endings(self) -> Iterator[PulseBatch]:
+        """Pulses that the protocol gave once it was told to stop: it does not ask for them when it goes on."""
+        columns = self.operations
+        given = np.isin(columns["kind"], _PULSES) & (columns["state"] != State.NOT_APPLIED)
+        for row in np.flatnonzero(given & (columns["asked_by"] == AskedBy.ENDING)).tolist():
+            cells, amplitude, _ = self.events(int(columns["first_event"][row]), int(columns["events"][row]))
+            shape = (float(columns["width"][row]), float(columns["gate"][row]))
+            yield PulseBatch(Operation(int(columns["kind"][row])), cells, amplitude, *shape)
 
     def events(self, first: int, count: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """(count,) cells, codes of amplitudes and codes of readings, from event `first` on; views."""
@@ -133,19 +163,24 @@ class Past:
         """The code that stands where nothing was read."""
         return int(self._file["events/reading"].attrs["_FillValue"])
 
-    def last_readings(self) -> tuple[NDArray[np.bool_], NDArray[Any]]:
-        """(cells,) whether the run has read or pulsed a cell, and the code of its last reading; `not_read` where a
-        pulse came after it."""
+    def last_known(self) -> LastKnown:
+        """How the run left its cells."""
         cells = self.geometry.cells
-        touched, last = np.zeros(cells, bool), np.full(cells, self.not_read, np.uint32)
-        plain = self.operations["reading_factor"] == 1
+        last = np.full(cells, self.not_read, np.uint32)
+        touched, pulsed = np.zeros(cells, bool), np.zeros(cells, bool)
+        kind, counts = self.operations["kind"], self.operations["events"].astype(np.int64)
+        given = np.isin(kind, _PULSES) & (self.operations["state"] != State.NOT_APPLIED)
+        tells = given | ((kind == layout.READ) & np.isnan(self.operations["read_voltage"]))
+        begins = self.operations["first_event"].astype(np.int64)
         for first in range(0, self.commit.events_intended, _BLOCK):
             count = min(_BLOCK, self.commit.events_intended - first)
             cell, _, reading = self.events(first, count)
+            within = (begins + counts).clip(first, first + count) - begins.clip(first, first + count)
             touched[cell] = True
-            operation = np.searchsorted(self.operations["first_event"], np.arange(first, first + count), "right") - 1
-            last[cell] = np.where(plain[operation], reading, self.not_read)
-        return touched, last
+            pulsed[cell[np.repeat(given, within)]] = True
+            telling = np.repeat(tells, within)
+            last[cell[telling]] = reading[telling]
+        return LastKnown(touched, pulsed, last)
 
     def close(self) -> None:
         self._closing.close()
@@ -194,15 +229,15 @@ class Past:
 
     def _refuse(self) -> None:
         if self.commit.outcome is Outcome.LIVE:
-            raise RecordingError(f"{self.path} is being written: there is nothing to resume yet")
+            raise ResumeError(f"{self.path} is being written: there is nothing to resume yet")
         if self.commit.outcome is Outcome.FINISHED:
-            raise RecordingError(f"{self.path} is finished: there is nothing to resume")
+            raise ResumeError(f"{self.path} is finished: there is nothing to resume")
         if self.attributes.get("replay_of"):
             raise RecordingError(
                 f"{self.path} was recorded while a wire log answered: there is no chip to resume it on"
             )
         if "asked_by" not in self._file["operations"] or "settings" not in self._file:
-            raise RecordingError(f"{self.path} was recorded by a labctl whose runs could not be resumed yet")
+            raise ResumeError(f"{self.path} was recorded by a labctl whose runs could not be resumed yet")
 
     def _with_arrays(self, settings: dict[str, Any]) -> dict[str, Any]:
         for name, dataset in self._file["settings"].items():
@@ -235,6 +270,7 @@ def continue_run(past: Past, resumption: Mapping[str, Any]) -> Commit:
             raise RecordingError(f"{past.path} has changed since it was read: somebody else has resumed it")
         commit = past.copy_to(part, resumption)
         past.close()
+        shutil.copymode(past.path, part)
         os.replace(part, past.path)
         return commit
     finally:

@@ -100,7 +100,8 @@ def _check_completeness(file: h5py.File, commit: Commit) -> Iterator[Finding]:
     provenance = file["provenance"]
     if commit.outcome is Outcome.KILLED:
         lost = commit.events_intended - commit.events
-        yield warning(f"the run was killed: nobody can say whether its last {lost:,} pulses were applied")
+        doubt = f": nobody can say whether its last {lost:,} pulses were applied" if lost else ""
+        yield warning(f"the run was killed{doubt}")
     elif commit.outcome is Outcome.LIVE:
         yield warning("the run is going on")
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,8 +85,7 @@ class RecordedArray:
     @contextlib.contextmanager
     def _intended(self, batches: tuple[PulseBatch, ...]) -> Iterator[None]:
         self._guard.check(batches)
-        first = self._array.sequence
-        self._writer.intend(batches, time=self.time, sequences=range(first, first + len(batches)))
+        self._writer.intend(batches, time=self.time, sequences=self._sequences(len(batches)))
         try:
             yield
         except InstrumentError as problem:
@@ -97,6 +96,13 @@ class RecordedArray:
         except BaseException:
             self._writer.fail()
             raise
+
+    def _sequences(self, count: int) -> Sequence[int]:
+        """The board's numbers of the next batches; none where it does not count them."""
+        if Capability.SEQUENCE not in self.capabilities:
+            return ()
+        first = self._array.sequence
+        return range(first, first + count)
 
     def _advance(self, readout: Readout) -> None:
         self.time = readout.time + readout.codes.size * readout.seconds_per_cell

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from labctl.array import Capability, Cells, Clock, Geometry, MemoryArray, PulseBatch, PulseLimits, Readout, Scale
 from labctl.bench.limits import LimitGuard
-from labctl.errors import RunError
+from labctl.errors import ResumeError
 from labctl.recording.layout import AskedBy
 from labctl.recording.past import Past
 from labctl.recording.writer import RunWriter
 from labctl.runner.recorded_array import RecordedArray
 from labctl.runner.retracing import Retraced, Retracing
 
-FACTOR = 10
+FACTOR = 3
 """A cell that reads so many times more or less than it did is not as the run left it."""
 
 _NOISE_STEPS = 8
@@ -30,9 +30,9 @@ _NOISE_STEPS = 8
 class Reread:
     """How the cells of a run read when it was resumed.
 
-    cells: that the run had read or pulsed. compared: of these, those it had read after their last pulse. changed: of
-    these, those that read `FACTOR` times more or less than then. median_change: of the others that conduct, relative;
-    NaN where there are none.
+    cells: that the run had read or pulsed. compared: of these, those it had pulsed, and read since; where there are
+    none, those it had read. changed: of these, those that read `FACTOR` times more or less than then. median_change: of
+    the others that conduct, relative; NaN where there are none.
     """
 
     cells: int
@@ -45,7 +45,7 @@ class ResumedArray:
     """A MemoryArray for the protocol of the run `past`.
 
     check: told how the cells read, before anything else is done; raises to stop. begin: called after it, once; gives
-    the writer by which everything is recorded from there on. Calls raise RunError where the file has another answer
+    the writer by which everything is recorded from there on. Calls raise ResumeError where the file has another answer
     than the protocol asks for.
     """
 
@@ -87,8 +87,11 @@ class ResumedArray:
         """The array from where the file ends; the first call reads the cells again and opens the file for more."""
         if self._live is None:
             if not self._retracing.is_over:
-                raise RunError("cannot be resumed: the protocol ends before what was recorded does; nothing was sent")
+                raise ResumeError(
+                    "cannot be resumed: the protocol ends before what was recorded does; nothing was sent"
+                )
             readout = self._reread()
+            self._guard.count(*self._past.pulses_of_endings())
             self._writer = self._begin()
             self._live = RecordedArray(self._array, self._guard, self._writer)
             if readout is not None:
@@ -128,7 +131,7 @@ class ResumedArray:
 
     def _refuse_unrecorded(self, what: str) -> None:
         if not self._retracing.is_over:
-            raise RunError(f"cannot be resumed: the protocol went by {what}, of which there is no record")
+            raise ResumeError(f"cannot be resumed: the protocol went by {what}, of which there is no record")
 
     def _retraced(self, batches: Sequence[PulseBatch], *, verify: bool) -> list[tuple[PulseBatch, Retraced]]:
         """What the file says of each batch; what was given counts towards the limits."""
@@ -152,13 +155,15 @@ class ResumedArray:
 
     def _reread(self) -> Readout | None:
         """Every cell of the run as it is now; None where it had not come to any. Raises what `check` does."""
-        touched, last = self._past.last_readings()
-        cells = np.flatnonzero(touched).astype(np.uint32)
+        last = self._past.last_known()
+        cells = np.flatnonzero(last.touched).astype(np.uint32)
         if not len(cells):
             return None
-        readout = self._array.read(None if touched.all() else cells)
-        before = last[cells]
-        self._check(compared(readout, before, before != self._past.not_read))
+        readout = self._array.read(None if last.touched.all() else cells)
+        before = last.code[cells]
+        known = before != self._past.not_read
+        pulsed = known & last.pulsed[cells]  # those it has not moved would say nothing of those it has
+        self._check(compared(readout, before, pulsed if pulsed.any() else known))
         return readout
 
 

@@ -11,23 +11,33 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from labctl.array import Capability
+from labctl.array import Capability, Geometry, Scale
 from labctl.bench.live import BenchArray
 from labctl.bench.reservations import Reservation
-from labctl.errors import RunError
+from labctl.errors import ResumeError
+from labctl.recording.catalogue import Catalogue, Query
 from labctl.recording.past import Past
 from labctl.recording.writer import RunWriter
 from labctl.runner.preparing import Prepared, prepare
 from labctl.runner.recorded_array import RecordedArray
 from labctl.runner.resumed_array import FACTOR, Reread, ResumedArray
 from labctl.runner.running import Progress, Run, RunResult, ignore
+from labctl.runner.sparing import people_exclude
 from labctl.runner.telling import tell
 from labctl.steps import Procedure, Step, StopRequested
+from labctl.units import format_quantity
 
 _MOST_CHANGED = 0.5
 """The share of cells that read quite otherwise than the run left them, above which it is another chip's state."""
+
+_MOST_CHANGED_BY_OTHERS = 0.05
+"""The same, where others have pulsed since."""
+
+_CLOCK_S = 1e-3
+"""By which the array's clock may be before the end of the run: it tells the time with so many digits."""
 
 
 def resume(
@@ -45,13 +55,15 @@ def resume(
     Settings, targets, seed and history are the file's. No pulse is given twice: those in flight when the run ended are
     given where the board says that it has not applied them; where it cannot say, they are of unknown dose. protocol:
     where it is not one of those that `labctl plugins` lists. force: also where the cells read quite otherwise than the
-    run left them.
+    run left them, where the array's clock is before the end of the run, or where people have excluded cells since.
 
-    Returns and raises as `labctl.run`; RunError, with the file as it was, where the run cannot be resumed: it is
+    Returns and raises as `labctl.run`; ResumeError, with the file as it was, where the run cannot be resumed: it is
     finished or going on, the array is another, or the protocol is not what it was.
     """
     with Past(Path(run)) as past, array.reserved() as reservation:
         _refuse_other_array(past, array)
+        if not force:
+            _refuse_other_times(past, array)
         prepared = prepare(protocol or str(past.attributes["protocol"]), array, **past.settings)
         return _ResumedRun(past, prepared, array, reservation, progress or ignore, fsync, command, force).go()
 
@@ -76,12 +88,14 @@ class _ResumedRun(Run):
         self._maps: dict[str, NDArray[Any]] = {}
         self._in_doubt = 0
         self._applied: int | None = None
+        self._others: list[str] = []
 
     def _begin(self) -> ResumedArray:
         doubtful, driver = self._past.doubtful, self.array.driver
         self._in_doubt = doubtful.stop - doubtful.start
         knows = Capability.SEQUENCE in driver.capabilities
-        self._applied = self._past.settle(driver.sequence if self._in_doubt and knows else None)
+        self._others = later_runs(self._past, self.array)
+        self._applied = self._past.settle(driver.sequence if self._in_doubt and knows and not self._others else None)
         return ResumedArray(driver, self.array.guard, self._past, self._check, self._reopen)
 
     def _drive(self, array: RecordedArray | ResumedArray) -> dict[str, Any]:
@@ -98,7 +112,7 @@ class _ResumedRun(Run):
             return
         expected = self._phases.popleft()
         if step.phase != expected:
-            raise RunError(
+            raise ResumeError(
                 f"cannot be resumed: the protocol is at {step.phase!r} where the file has {expected!r}: it is not what "
                 "it was when the run was recorded; nothing was sent"
             )
@@ -113,14 +127,18 @@ class _ResumedRun(Run):
     def _check(self, reread: Reread) -> None:
         """Raises RunError where the cells are not as the run left them."""
         self.reread = reread
-        if reread.changed <= _MOST_CHANGED * reread.compared:
+        most = _MOST_CHANGED_BY_OTHERS if self._others else _MOST_CHANGED
+        if reread.changed <= most * reread.compared:
             return
+        cause = "a simulated chip without a `state` is new each time"
+        if self._others:
+            cause = f"the chip has been in {self._others[-1]} since"
         told = (
             f"{reread.changed:,} of {reread.compared:,} cells read more than {FACTOR} times more or less than when the "
-            "run ended: this is not the state it left the chip in (a simulated chip without a `state` is new each time)"
+            f"run ended: this is not the state it left the chip in ({cause})"
         )
         if not self._force:
-            raise RunError(f"{told}; nothing was pulsed")
+            raise ResumeError(f"{told}; nothing was pulsed, --force goes on nevertheless")
         tell(f"labctl: {told}; resumed nevertheless")
 
     def _reopen(self) -> RunWriter:
@@ -148,15 +166,57 @@ class _ResumedRun(Run):
         return writer
 
 
+def later_runs(past: Past, array: BenchArray) -> list[str]:
+    """Names of the runs with pulses on the same chip that began after that of `past` had ended, oldest first."""
+    folders = {past.path.parent, *({array.bench.runs_folder} if array.bench.runs_folder.is_dir() else ())}
+    ended = past.path.stat().st_mtime
+    entries = [each for folder in folders for each in Catalogue(folder).find(Query(chip=array.chip_serial))]
+    later = {each.path.resolve(): each for each in entries if each.pulses and each.started > ended}
+    later.pop(past.path, None)
+    return [each.path.name for each in sorted(later.values(), key=lambda each: each.started)]
+
+
 def _refuse_other_array(past: Past, array: BenchArray) -> None:
-    """Raises RunError where `array` is not what the run was recorded on."""
+    """Raises ResumeError where `array` is not what the run was recorded on."""
+    if array.replayed:
+        raise ResumeError(f"{past.path.name} cannot be resumed here: a wire log answers, not the chip")
     recorded = {
         "chip": (past.attributes.get("chip_serial", ""), array.chip_serial),
-        "array": (past.geometry, array.geometry),
-        "pulse amplitude's scale": (past.dac, array.dac),
-        "reading's scale": (past.adc, array.adc),
-        "set of auxiliaries": (past.auxiliaries, sorted(array.quantities)),
+        "array": (_size(past.geometry), _size(array.geometry)),
+        "range of pulse amplitudes": (_range(past.dac), _range(array.dac)),
+        "range of readings": (_range(past.adc), _range(array.adc)),
+        "set of auxiliaries": (", ".join(past.auxiliaries) or "none", ", ".join(sorted(array.quantities)) or "none"),
     }
     for what, (then, now) in recorded.items():
         if then != now:
-            raise RunError(f"{past.path.name} cannot be resumed here: its {what} was {then}, this bench's is {now}")
+            raise ResumeError(f"{past.path.name} cannot be resumed here: its {what} was {then}, this bench's is {now}")
+
+
+def _refuse_other_times(past: Past, array: BenchArray) -> None:
+    """Raises ResumeError where the array is not after the run, or people have decided something of its cells since."""
+    before = past.commit.ended - array.clock.now()
+    if before > _CLOCK_S:
+        raise ResumeError(
+            f"{past.path.name} cannot be resumed: the array's clock is {format_quantity(before, 's')} before the end "
+            "of the run, so that its chip is not as the run left it (a simulated chip saves its `state` when its "
+            "process ends, not when it is killed); --force goes on nevertheless"
+        )
+    excluded = people_exclude(array, past.path.parent)
+    own = past.settings.get("exclude")
+    further = excluded & ~np.asarray(own, bool).ravel() if own is not None else excluded
+    if "exclude" in past.settings and further.any():
+        raise ResumeError(
+            f"{past.path.name} cannot be resumed: people have excluded {np.count_nonzero(further):,} of its cells "
+            f"since (labctl chip exclude {array.chip_serial} --list); --force goes on nevertheless"
+        )
+
+
+def _size(geometry: Geometry) -> str:
+    return f"{geometry.rows} x {geometry.cols} cells"
+
+
+def _range(scale: Scale) -> str:
+    low, high = (
+        format_quantity(value, scale.unit, 9) for value in (scale.offset, scale.offset + scale.step * scale.top)
+    )
+    return f"{low} to {high} in {scale.bits} bits"

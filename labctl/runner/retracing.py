@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.array import Cells, PulseBatch, Readout, Scale
-from labctl.errors import RunError
+from labctl.errors import ResumeError, RunError
 from labctl.recording.layout import CLOCK, READ, AskedBy, State
 from labctl.recording.past import Past
 
@@ -41,10 +41,13 @@ class Retracing:
         self._order = np.flatnonzero(self._columns["asked_by"] == AskedBy.PROTOCOL)
         self._next = 0
         self._time = 0.0
+        self._problem: RunError | None = None
 
     @property
     def is_over(self) -> bool:
-        """Whether the protocol has been given all that is in the file."""
+        """Whether the protocol has been given all that is in the file. Raises RunError once it has asked for else."""
+        if self._problem is not None:
+            raise self._problem
         return self._next >= len(self._order)
 
     @property
@@ -83,7 +86,7 @@ class Retracing:
 
     def _take(self, what: str) -> int:
         if self.is_over:
-            raise RunError(f"cannot be resumed: the protocol asks for {what} after the end of what was recorded")
+            raise ResumeError(f"cannot be resumed: the protocol asks for {what} after the end of what was recorded")
         row = int(self._order[self._next])
         self._next += 1
         return row
@@ -129,10 +132,11 @@ class Retracing:
             raise self._parted(row, f"{column} {value:g} where the file has {recorded:g}")
 
     def _parted(self, row: int, what: str) -> RunError:
-        return RunError(
+        self._problem = ResumeError(
             f"cannot be resumed: at operation {row} the protocol asks for {what}: it is not what it was when the run "
             "was recorded; nothing was sent"
         )
+        return self._problem
 
     def _events(self, row: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         return self._past.events(int(self._columns["first_event"][row]), int(self._columns["events"][row]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +60,10 @@ def sparing(
 
 
 def warn_of_wear(prepared: Prepared, array: BenchArray, folder: Path) -> None:
-    """Say on stderr how many cells the run may take how far through the lifetime that the bench file gives them."""
+    """Say on stderr how many cells the run may take how far through the lifetime that the bench file gives them.
+
+    Which cells a protocol chooses, it alone knows; its plan says how many at most.
+    """
     wear, geometry = array.wear, array.geometry
     if (wear.max_pulses is None and wear.max_dose is None) or not prepared.cost.max_pulses or array.is_volatile:
         return
@@ -71,7 +76,16 @@ def warn_of_wear(prepared: Prepared, array: BenchArray, folder: Path) -> None:
     kept = ~_excluded(prepared.settings, geometry.cells)
     for found in wear_of(wear, pulses[kept], dose[kept], prepared.cost.max_pulses_per_cell, _most_dose(prepared.cost)):
         if found.beyond:
-            tell(f"labctl: chip {array.chip_serial}: wear: this run may take {found}")
+            at_most = replace(found, beyond=min(found.beyond, _most_cells(prepared.cost, geometry.cells)))
+            tell(f"labctl: chip {array.chip_serial}: wear: this run may take up to {at_most}")
+
+
+def people_exclude(array: BenchArray, folder: Path) -> NDArray[np.bool_]:
+    """(cells,) what people exclude of the chip, as it stands in the archives that a run in `folder` has."""
+    rows, cols = array.geometry.rows, array.geometry.cols
+    return spared_cells(
+        array.chip_serial, _archives(array, folder), rows, cols, retries=(), by_people_only=True, as_of=None
+    ).mask.ravel()
 
 
 def excluded_count(settings: msgspec.Struct) -> int:
@@ -84,6 +98,11 @@ def _excluded(settings: msgspec.Struct, cells: int) -> NDArray[np.bool_]:
     """(cells,) those that the settings exclude."""
     mask = getattr(settings, "exclude", None)
     return np.zeros(cells, bool) if mask is None else np.asarray(mask, bool).ravel()
+
+
+def _most_cells(cost: Cost, cells: int) -> int:
+    """How many of the array's `cells` a run pulses at most: a plan gives each of its cells the whole budget."""
+    return min(math.ceil(cost.max_pulses / cost.max_pulses_per_cell), cells) if cost.max_pulses_per_cell else cells
 
 
 def _most_dose(cost: Cost) -> float:

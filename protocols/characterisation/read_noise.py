@@ -69,6 +69,9 @@ def _scheduled(array: MemoryArray, cells: Cells, samples: int, interval: float) 
     for turn in range(samples):
         array.clock.sleep_until(began + turn * interval)
         readout = array.read(cells)
+        missed = (readout.time - began) // interval - turn
+        if missed >= 1:  # nobody was there to take them, as before a resumed run went on: not now, in a burst
+            began += missed * interval
         takes = len(cells) * readout.seconds_per_cell
         if takes > interval:
             raise RunError(

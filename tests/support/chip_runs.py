@@ -12,6 +12,7 @@ import numpy as np
 
 from labctl.array import Geometry, Operation, PulseBatch, Readout, Scale
 from labctl.recording import Outcome, RunWriter, State
+from labctl.recording.layout import AskedBy
 from labctl.steps import Step, Variable
 
 ROWS, COLS = 8, 16
@@ -47,13 +48,14 @@ def write_run(
     *pulses: Pulse,
     maps: Mapping[str, np.ndarray] | None = None,
     reads: Mapping[int, float] | None = None,
+    rereads: Mapping[int, float] | None = None,
     day: int = 1,
     outcome: Outcome | None = Outcome.FINISHED,
     shape: tuple[int, int] = (ROWS, COLS),
     **attributes: Any,
 ) -> Path:
-    """A run of chip C-1 on that day of a month. reads: cell to S, read at the end. outcome None: as a kill leaves it,
-    which may be with pulses that are INTENDED."""
+    """A run of chip C-1 on that day of a month. reads: cell to S, read at the end; rereads: after that, as resuming
+    finds the cells. outcome None: as a kill leaves it, which may be with pulses that are INTENDED."""
     written = path.with_name(f"{path.name}.written")
     writer = RunWriter.create(
         written,
@@ -72,9 +74,11 @@ def write_run(
     for each in pulses:
         if each not in in_flight:
             time = _give(writer, each, time)
-    if reads:
-        where = np.array(sorted(reads), np.uint32)
-        writer.record_read(Readout(where, ADC.codes([[reads[int(each)] for each in where]]), ADC, time, 1e-6))
+    for found, by in ((reads, AskedBy.PROTOCOL), (rereads, AskedBy.REREAD)):
+        if found:
+            where = np.array(sorted(found), np.uint32)
+            with writer.asking(by):
+                writer.record_read(Readout(where, ADC.codes([[found[int(each)] for each in where]]), ADC, time, 1e-6))
     given = {name: np.asarray(values).reshape(shape) for name, values in (maps or {}).items()}
     writer.step(Step("done", maps=given), time=time + 1)
     if outcome is None:

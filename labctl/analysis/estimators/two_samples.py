@@ -19,7 +19,8 @@ def ks_distance(first: ArrayLike, second: ArrayLike, confidence: float = CONFIDE
 
     Of what is drawn again the distance is too large by about as much as the distance itself is, so the interval is
     reflected: 2 D - quantiles (Davison and Hinkley, Bootstrap Methods (1997), section 5.2.1), within 0 to 1.
-    n: of the smaller sample.
+    n: of the smaller sample. The interval is too narrow for small samples: of two of 300 it held the true distance in
+    88 % of trials, not 95.
     """
     x, y = np.sort(finite(first)), np.sort(finite(second))
     n = min(len(x), len(y))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from labctl.analysis.figures import (
 )
 from labctl.analysis.figures.panels import group
 from labctl.analysis.measurements import measurement
+from labctl.analysis.writing import write_whole
 from labctl.errors import RecordingError
 from labctl.recording.reader import open_run
 
@@ -58,10 +60,13 @@ def save_figure(run: str | Path, output: str | Path | None = None) -> Path:
     finally:
         tree.close()
     FigureCanvasAgg(figure)
+    drawn = io.BytesIO()
     try:
-        figure.savefig(target, dpi=100)
+        figure.savefig(drawn, format=target.suffix[1:].lower(), dpi=100)
+        write_whole(target, drawn.getvalue())
     except (OSError, ValueError) as problem:
-        raise RecordingError(f"{target}: the figure cannot be written: {problem}") from None
+        reason = getattr(problem, "strerror", None) or problem
+        raise RecordingError(f"{target}: the figure cannot be written: {reason}") from None
     return target
 
 

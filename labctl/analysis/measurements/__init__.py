@@ -27,6 +27,11 @@ KINDS = tuple(_MAKERS)
 """The kinds of measurement there are, as a run file's attribute `measurement` names them."""
 
 
+def a_run_of(kind: str) -> str:
+    """`an endurance run`, `a programming run`: how messages speak of one of that kind."""
+    return f"{'an' if kind[:1] in 'aeiou' else 'a'} {kind} run"
+
+
 def measurement(tree: xr.DataTree) -> xr.Dataset:
     """What the run `tree` (as `labctl.open_run` gives it) measured, in S, V, A and s.
 

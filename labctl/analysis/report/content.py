@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+GENERATOR = "labctl report"
+"""What the `generator` of a page of ours begins with."""
 
 
 @dataclass(frozen=True, slots=True)

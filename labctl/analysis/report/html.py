@@ -19,6 +19,7 @@ import numpy as np
 from matplotlib.colors import to_hex
 
 from labctl.analysis.report.content import (
+    GENERATOR,
     Axis,
     Block,
     Chart,
@@ -33,9 +34,6 @@ from labctl.analysis.report.content import (
 )
 from labctl.analysis.report.packing import pack_codes, pack_numbers
 from labctl.analysis.report.words import MICRO, quantity
-
-GENERATOR = "labctl report"
-"""What the `generator` of a page of ours begins with."""
 
 _UP, _SIGNED = "viridis", "cividis"
 """Colours that get lighter all the way, so that they are right in grey too."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from pathlib import Path
 
-from labctl.analysis.report.content import Page
-from labctl.analysis.report.html import GENERATOR, render
+from labctl.analysis.report.content import GENERATOR, Page
+from labctl.analysis.writing import write_whole
 from labctl.errors import RecordingError, UsageError
 
+_ENDINGS = (".html", ".htm")
 _HEAD = 1024  # bytes of a page that say what made it
 
 
@@ -19,10 +17,12 @@ def save_report(page: Page, output: Path, *, overwrite: bool = False) -> Path:
 
     Raises as `check_output` does, and RecordingError where it cannot be written.
     """
+    from labctl.analysis.report.html import render  # imports matplotlib, which is not needed to refuse a name
+
     check_output(output, overwrite=overwrite)
     content = render(page).encode("utf-8")
     try:
-        _replace(output, content)
+        write_whole(output, content)
     except OSError as problem:
         raise RecordingError(f"{output}: the report cannot be written: {problem.strerror or problem}") from None
     return output
@@ -33,6 +33,8 @@ def check_output(output: Path, *, overwrite: bool = False) -> None:
     of ours, unless `overwrite`."""
     if output.is_dir():
         raise UsageError(f"{output} is a folder: name a file to write, like {output / 'report.html'}")
+    if output.suffix.lower() not in _ENDINGS:
+        raise UsageError(f"{output}: a report is an HTML file: let its name end in .html")
     if not output.parent.is_dir():
         raise UsageError(f"{output}: there is no folder {output.parent}")
     if not overwrite and output.exists() and not _is_report(output):
@@ -45,19 +47,3 @@ def _is_report(path: Path) -> bool:
             return f'name="generator" content="{GENERATOR} '.encode() in file.read(_HEAD)
     except OSError:
         return False
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """As any new file is to read and write, not as a temporary one is."""
-    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}", suffix=".tmp")
-    try:
-        with os.fdopen(number, "wb") as file:
-            file.write(content)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise

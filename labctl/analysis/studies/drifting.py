@@ -10,7 +10,8 @@ import xarray as xr
 from labctl.analysis import estimators
 from labctl.analysis.characterisation.groups import by_level
 from labctl.analysis.estimators.lines import Lines
-from labctl.analysis.measurements import measurement
+from labctl.analysis.measurements import a_run_of, measurement
+from labctl.analysis.studies.arguments import quantity
 from labctl.analysis.studies.labelled import Variables, bounded, estimated, plain
 from labctl.analysis.studies.many import of_runs
 from labctl.errors import RecordingError, UsageError
@@ -19,14 +20,15 @@ Model = Literal["power", "log"]
 
 
 @of_runs
-def drift(run: xr.DataTree, *, model: Model | None = None, at: float = 1.0) -> xr.Dataset:
+def drift(run: xr.DataTree, *, model: Model | None = None, at: float | str = 1.0) -> xr.Dataset:
     """Fits of a retention run, by cell and by level, with 95 % intervals (NAME_low, NAME_high).
 
     model `power`: G(t) = G0 (t / at)^-nu, least squares of ln G on ln t, as the structural relaxation of phase-change
     cells is described (Ielmini, Lacaita and Mantegazza, IEEE Trans. Electron Devices 54 (2007) 308). model `log`:
     G(t) = G0 + slope log10(t / at), relaxation by thermally activated steps whose barriers are spread evenly, as of
     filaments (Fantini et al., IEDM 2015, 7.5; Gibbs, Evetts and Leake, J. Mater. Sci. 18 (1983) 278). Default:
-    power where the file's kind of cell names PCM, else log. at: s since a cell was programmed, where G0 is told.
+    power where the file's kind of cell names PCM, else log. at: s since a cell was programmed (or text, as "1 h"),
+    where G0 is told.
 
     Times are each cell's own, from its last pulse to its reading; the verify reading that ended programming is no part
     of the fit. cell_conductance and cell_rate (cell): G0 in S, and nu or the slope in S a decade, with Student's
@@ -38,11 +40,12 @@ def drift(run: xr.DataTree, *, model: Model | None = None, at: float = 1.0) -> x
     measured = measurement(run)
     if measured.attrs["measurement"] != "retention":
         raise RecordingError(
-            f"a {measured.attrs['measurement']} run is not read again over time: drift needs retention"
+            f"{a_run_of(measured.attrs['measurement'])} is not read again over time: drift needs retention"
         )
     chosen = model or ("power" if "PCM" in str(measured.attrs["cell"]).upper() else "log")
     if chosen not in ("power", "log"):
         raise UsageError(f"`{chosen}` is no model of drift: power, log")
+    at = quantity("at", at, "s")
     elapsed = measured["elapsed"].values[:, 1:].astype(np.float64)
     conductance = measured["conductance"].values[:, 1:].astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from labctl.analysis.studies.arguments import cell_named
 from labctl.analysis.studies.many import OF_RUN, Run, Runs, chosen_runs, of_run, path_of
 from labctl.recording.history import Cell, CellEvents, cell_events
 from labctl.recording.layout import KINDS, State
@@ -25,8 +26,9 @@ def cell_history(runs: Runs, cell: Cell) -> xr.Dataset:
 
     Of many runs the events of one after another, oldest run first, with chip_serial, started and path along `event`.
     Takes a part of a second in a run of a hundred million events (benchmarks/big_run.py), and memory for what it finds.
-    Raises UsageError for a cell the array has not.
+    Raises UsageError for a cell the array has not, and for what names none.
     """
+    cell = cell_named(cell)
     chosen = chosen_runs(runs)
     if not isinstance(chosen, list):
         return _of_one(chosen, cell)

@@ -15,6 +15,7 @@ from labctl.analysis.estimators import Estimate
 from labctl.analysis.measurements.passes import Pass, passes
 from labctl.analysis.measurements.recording import Floats, Ints, Recording
 from labctl.analysis.measurements.windows import half_widths
+from labctl.analysis.studies.arguments import quantity
 from labctl.analysis.studies.labelled import Variables, bounded, estimated, plain
 from labctl.analysis.studies.many import Runs, chosen_runs, of_run, opened, path_of, together
 from labctl.errors import RecordingError
@@ -29,14 +30,16 @@ _LONG_NAMES = {
 _UNITS = {"in_window": "1", "rms_error": "S", "unfinished": "1"}
 
 
-def learning_curve(runs: Runs, *, window: float | None = None, pulses: Sequence[float] | None = None) -> xr.Dataset:
+def learning_curve(
+    runs: Runs, *, window: float | str | None = None, pulses: Sequence[float] | None = None
+) -> xr.Dataset:
     """Cells in window, error and cells still at work, against the SET and RESET pulses given so far.
 
     Of one run, along `step` (those that gave such pulses, and the one before the first): `pulses` so far a cell,
     in_window, rms_error (S) and unfinished, each with its 95 % interval (NAME_low, NAME_high); and `phase`. All from
     events: a cell is where its last reading says. Of a run that broke off too; there `unfinished` is a lower bound, as
-    it counts cells that got a further pulse. window: half width, S; without, what the run's settings say (in_window is
-    NaN where they do not).
+    it counts cells that got a further pulse. window: half width, S (or text, as "1 uS"); without, what the run's
+    settings say (in_window is NaN where they do not).
 
     Counted are targeted cells but those that never got a SET or RESET pulse and last read below 0.5 uS: these were
     never formed.
@@ -120,10 +123,10 @@ class _Replay:
         return np.array([known.sum(), inside.sum(), square.sum(), (square**2).sum()], np.float64)
 
 
-def _curve(tree: xr.DataTree, window: float | None) -> xr.Dataset:
+def _curve(tree: xr.DataTree, window: float | str | None) -> xr.Dataset:
     run = Recording(tree)
     target = run.written_map("target")
-    widths = half_widths(run) if window is None else np.full((2, run.cells), window)
+    widths = half_widths(run) if window is None else np.full((2, run.cells), quantity("window", window, "S"))
     replay = _Replay(target, widths, _counted(tree, target))
     count = int(replay.counted.sum())
     numbers, rows = [], []

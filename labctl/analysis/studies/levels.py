@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from labctl.analysis import estimators
 from labctl.analysis.characterisation.groups import by_level
 from labctl.analysis.estimators import Estimate
-from labctl.analysis.measurements import measurement
+from labctl.analysis.measurements import a_run_of, measurement
 from labctl.analysis.measurements.recording import Recording
 from labctl.analysis.measurements.windows import half_widths
+from labctl.analysis.studies.arguments import quantities, quantity
 from labctl.analysis.studies.labelled import Variables, estimated, plain
 from labctl.analysis.studies.many import of_runs
 from labctl.errors import RecordingError, UsageError
@@ -28,14 +29,16 @@ def levels(
     run: xr.DataTree,
     *,
     bins: int | None = None,
-    edges: Sequence[float] | None = None,
-    window: float | None = None,
+    edges: Sequence[float | str] | None = None,
+    window: float | str | None = None,
 ) -> xr.Dataset:
     """Statistics of programming by target level, with 95 % intervals (NAME_low, NAME_high); dimension `level`.
 
     Levels are the targets where there are eight or fewer, else four groups of neighbouring targets. bins: that many
-    groups of as many cells each instead. edges: groups between these targets, S (each from its lower edge to before
-    the upper one, the last edge inside). window: half width, S; without, what the run's settings say.
+    groups of as many cells each instead; as cells of one target stay together, groups are unequal, and fewer than
+    `bins`, where many cells share a target. edges: groups between these targets, S (each from its lower edge to before
+    the upper one, the last edge inside). window: half width, S; without, what the run's settings say. Both may be text,
+    as "1 uS".
 
     target, target_lowest, target_highest: S; the mean is over cells. cells: with a target. n: of these read, not
     saturated; of them, reached minus target in S: error_mean, error_median, error_sd, error_spread (robust: 1.4826
@@ -44,16 +47,16 @@ def levels(
     `in_window`, the share that the run ended as in window, and pulses_mean, pulses_median, pulses_p99.
 
     A run that broke off before it wrote its last maps is told by its events. Raises RecordingError for a run that
-    programmed no targets, UsageError for bins or edges that make no groups.
+    programmed no targets, UsageError for bins or edges that make no groups, and for what is no conductance.
     """
     measured = measurement(run)
     if measured.attrs["measurement"] not in _KINDS:
-        raise RecordingError(f"a {measured.attrs['measurement']} run programs no cells to targets of their own")
+        raise RecordingError(f"{a_run_of(measured.attrs['measurement'])} programs no cells to targets of their own")
     target = measured["target"].values.astype(np.float64)
     width = (
         half_widths(Recording(run))
         if window is None
-        else np.full((2, int(run.attrs["rows"] * run.attrs["cols"])), window)
+        else np.full((2, int(run.attrs["rows"] * run.attrs["cols"])), quantity("window", window, "S"))
     )
     if width is not None:
         width = width[:, measured["cell"].values]
@@ -90,12 +93,14 @@ _PLAIN = (
 )
 
 
-def _groups(target: NDArray[np.float64], bins: int | None, edges: Sequence[float] | None) -> list[NDArray[np.intp]]:
+def _groups(
+    target: NDArray[np.float64], bins: int | None, edges: Sequence[float | str] | None
+) -> list[NDArray[np.intp]]:
     """Flat places of the cells of each level."""
     if bins is not None and edges is not None:
         raise UsageError("levels are by `bins` or by `edges`, not by both")
     if edges is not None:
-        border = np.asarray(edges, np.float64)
+        border = np.array(quantities("edges", edges, "S"))
         if len(border) < 2 or not (np.diff(border) > 0).all():
             raise UsageError("the edges of levels are two or more conductances, increasing")
         group = np.searchsorted(border, target, side="right") - 1

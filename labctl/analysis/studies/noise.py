@@ -15,7 +15,8 @@ from labctl.analysis.characterisation.noise import (
     short_window,
 )
 from labctl.analysis.estimators import Estimate
-from labctl.analysis.measurements import measurement
+from labctl.analysis.measurements import a_run_of, measurement
+from labctl.analysis.studies.arguments import quantity
 from labctl.analysis.studies.labelled import Variables, estimated, plain
 from labctl.analysis.studies.many import of_runs
 from labctl.errors import RecordingError
@@ -24,12 +25,12 @@ _FEWEST = 10  # cells, of which a line against their conductance says something
 
 
 @of_runs
-def noise(run: xr.DataTree, *, at: float = 1.0) -> xr.Dataset:
+def noise(run: xr.DataTree, *, at: float | str = 1.0) -> xr.Dataset:
     """Fits of a read-noise run with 95 % intervals (NAME_low, NAME_high): S(f) / G^2 = amplitude (f / at)^-exponent.
 
     Of the longest stretch of samples at even times, of cells that miss none in it. By `cell`: `conductance` (mean, S),
-    cell_exponent, cell_amplitude (1/Hz at the frequency `at`, Hz), and relative_noise, the standard deviation over the
-    mean within a second (`window`, s, where the record is short of eight). Over cells: exponent and amplitude
+    cell_exponent, cell_amplitude (1/Hz at the frequency `at`, Hz or text), and relative_noise, the standard deviation
+    over the mean within a second (`window`, s, where the record is short of eight). Over cells: exponent and amplitude
     (medians), exponent_spread (robust), and noise_slope, of log relative noise against log conductance: 0 where noise
     goes with the conductance, -0.5 for shot-like, -1 for noise that is the same at every conductance; the median slope
     of all pairs of cells, with Sen's interval.
@@ -40,7 +41,10 @@ def noise(run: xr.DataTree, *, at: float = 1.0) -> xr.Dataset:
     """
     measured = measurement(run)
     if measured.attrs["measurement"] != "read-noise":
-        raise RecordingError(f"a {measured.attrs['measurement']} run is not read over and over: noise needs read-noise")
+        raise RecordingError(
+            f"{a_run_of(measured.attrs['measurement'])} is not read over and over: noise needs read-noise"
+        )
+    at = quantity("at", at, "Hz")
     values, rate = even_stretch(measured)
     try:
         frequency, density = relative_spectrum(values, rate)

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from labctl.analysis import estimators
-from labctl.analysis.measurements import measurement
+from labctl.analysis.measurements import a_run_of, measurement
 from labctl.analysis.studies.labelled import bounded, plain
 from labctl.analysis.studies.many import OF_RUN, Runs, chosen_runs, of_run, opened, path_of
 from labctl.errors import RecordingError, UsageError
@@ -68,12 +68,12 @@ def _of_cells(tree: xr.DataTree, quantity: str) -> tuple[str, NDArray[np.float64
     if name == "error" and "target" in measured and "reached" in measured:
         measured["error"] = measured["reached"] - measured["target"]
     if name not in measured:
-        raise RecordingError(f"a {kind} run has no `{name}`: {', '.join(str(each) for each in measured)}")
+        raise RecordingError(f"{a_run_of(kind)} has no `{name}`: {', '.join(str(each) for each in measured)}")
     values = measured[name]
     if "row" in values.dims:
         return name, values.values.astype(np.float64).ravel()
     if "cell" not in values.dims:
-        raise RecordingError(f"the `{name}` of a {kind} run is not of single cells")
+        raise RecordingError(f"the `{name}` of {a_run_of(kind)} is not of single cells")
     table = values.transpose("cell", ...).values.astype(np.float64).reshape(values.sizes["cell"], -1)
     found = np.full(int(measured.attrs["rows"]) * int(measured.attrs["cols"]), np.nan)
     found[measured["cell"].values] = estimators.known_median(table)

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from labctl.analysis import estimators
-from labctl.analysis.measurements import measurement
+from labctl.analysis.measurements import a_run_of, measurement
 from labctl.analysis.measurements.recording import Recording
 from labctl.analysis.studies.labelled import Variables, estimated, plain
 from labctl.analysis.studies.many import Runs, of_runs
@@ -64,7 +64,7 @@ def map_of(run: xr.DataTree, quantity: str = "") -> xr.DataArray:
             return found
         if found is not None and found.dims == ("cell",):
             return _spread_out(measured, found.values, "conductance")
-        raise RecordingError(f"a {measured.attrs['measurement']} run measures no map of its own: name a `quantity`")
+        raise RecordingError(f"{a_run_of(measured.attrs['measurement'])} measures no map of its own: name a `quantity`")
     recording = Recording(run)
     told = run.children["maps"].get(quantity)
     values = recording.written_map(quantity).reshape(recording.shape)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from labctl.errors import ExportError
-from labctl.exchange.exporting import Exported
+from labctl.exchange.exported import Exported
 from labctl.exchange.tables.columns import Table
 from labctl.exchange.tables.csv_files import write_csv, write_package
 from labctl.exchange.tables.matlab_files import write_matlab
 from labctl.exchange.tables.netcdf_files import write_netcdf
 from labctl.exchange.tables.origin import Origin, origin_of
-from labctl.exchange.tables.outputs import make_folder, writing
+from labctl.exchange.tables.outputs import make_folder, refuse_existing, writing
 from labctl.exchange.tables.parquet_files import write_parquet
 from labctl.exchange.tables.runs import TABLES, OpenRun, open_to_export, run_tables
 from labctl.exchange.tables.zarr_stores import write_zarr
@@ -50,27 +50,39 @@ def export_tables(
 ) -> Exported:
     """Write each of `runs` in the format `to`.
 
-    output: of one run, the file (or a folder that it comes into), or of CSV and Parquet with several tables their
-    folder; of several runs the folder that takes them all. Named after the run and beside it where None. what: which
-    tables. joined: events carry what they share with their operation, their phase, and row and column. raw: codes of
-    the converters with their scale (netcdf and zarr). overwrite: what exists already. Raises ExportError, and
-    RecordingError for what is no run.
+    output: of one run, the file or the Zarr store, or a folder that it comes into (one that is there, or any other name
+    without an ending, which is made), or of CSV and Parquet with several tables their folder; of several runs the
+    folder that takes them all. Named after the run and beside it where None. what: which tables. joined: events carry
+    what they share with their operation, their phase, and row and column. raw: codes of the converters with their scale
+    (netcdf and zarr). overwrite: what exists already. Nothing is written unless each of `runs` can be opened and has
+    such tables. Raises ExportError, and RecordingError for what is no run.
     """
     if raw and to not in _CODES:
         raise ExportError(f"{to} has no scale for codes: --raw is for {' and '.join(_CODES)}")
-    if output is not None and len(runs) > 1:
-        make_folder(output)
+    place = output if len(runs) == 1 else None
+    folders = [path.parent if output is None else output for path in runs]
+    if to in _WHOLE and not overwrite:  # before xarray is imported
+        refuse_existing([_whole_path(path, to, place, folder) for path, folder in zip(runs, folders, strict=True)])
+    if len(runs) > 1:
+        _check_all(runs, what)
+        if output is not None:
+            make_folder(output)
     paths: list[Path] = []
     notes: list[str] = []
-    for path in runs:
+    for path, folder in zip(runs, folders, strict=True):
         with open_to_export(path) as run:
             tables = run_tables(run, what, joined=joined, raw=raw)
-            place = output if output is not None and len(runs) == 1 else None
-            folder = path.parent if output is None or place is not None else output
             write = _write_whole if to in _WHOLE else _write_files
             paths += write(tables, to, run, place, folder, overwrite)
             notes += _notes(run, set(what) - {table.name for table in tables} if what != TABLES else ())
     return Exported(tuple(paths), tuple(notes))
+
+
+def _check_all(runs: Sequence[Path], what: Collection[str]) -> None:
+    """Raises what exporting them would, so that the last of many does not stop it halfway."""
+    for path in runs:
+        with open_to_export(path) as run:
+            run_tables(run, what)
 
 
 def _notes(run: OpenRun, missing: Collection[str]) -> list[str]:
@@ -89,11 +101,15 @@ def _outcome(run: OpenRun) -> list[str]:
 def _write_whole(
     tables: Sequence[Table], to: str, run: OpenRun, place: Path | None, folder: Path, overwrite: bool
 ) -> list[Path]:
-    name = f"{run.path.stem}{_ENDINGS[to]}"
-    path = folder / name if place is None else _within(place, name, to)
-    with writing([path], overwrite=overwrite) as parts:
+    path = _whole_path(run.path, to, place, folder)
+    with _folder(path.parent, make=path.parent == place), writing([path], overwrite=overwrite) as parts:
         _WHOLE[to](tables, origin_of(run), parts[0])
     return [path]
+
+
+def _whole_path(run: Path, to: str, place: Path | None, folder: Path) -> Path:
+    name = f"{run.stem}{_ENDINGS[to]}"
+    return folder / name if place is None else _within(place, name, to)
 
 
 def _write_files(
@@ -114,7 +130,8 @@ def _write_files(
         files, package = {inside / f"{table.name}{_ENDINGS[to]}": table for table in flat}, inside / _PACKAGE
     origin = origin_of(run)
     paths = [*files, package] if to == "csv" else list(files)
-    with _folder(paths[0].parent, make=len(flat) > 1), writing(paths, overwrite=overwrite) as parts:
+    parent = paths[0].parent
+    with _folder(parent, make=len(flat) > 1 or parent == place), writing(paths, overwrite=overwrite) as parts:
         for table, part in zip(files.values(), parts, strict=False):
             if to == "csv":
                 write_csv(table, part)
@@ -126,9 +143,13 @@ def _write_files(
 
 
 def _within(place: Path, name: str, to: str) -> Path:
-    """`place` itself, or `name` in it where it is a folder and not the store that is to be replaced."""
-    is_store = to == "zarr" and (place / "zarr.json").is_file()
-    return place / name if place.is_dir() and not is_store else place
+    """`place` itself, or `name` in it where it is a folder, or shall be one, as its name has no ending. A Zarr store is
+    a folder itself."""
+    if to == "zarr":
+        is_folder = place.is_dir() and not (place / "zarr.json").is_file()
+    else:
+        is_folder = place.is_dir() or not (place.suffix or place.exists())
+    return place / name if is_folder else place
 
 
 @contextlib.contextmanager

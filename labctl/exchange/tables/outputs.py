@@ -18,9 +18,9 @@ def writing(paths: Sequence[Path], *, overwrite: bool) -> Iterator[list[Path]]:
     Raises ExportError where one exists and not `overwrite`, or the system refuses. A folder is only ever replaced by a
     folder that was made the same way.
     """
+    if not overwrite:
+        refuse_existing(paths)
     for path in paths:
-        if path.exists() and not overwrite:
-            raise ExportError(f"{path} exists already: choose another name, or say --force")
         if not path.parent.is_dir():
             raise ExportError(f"{path}: there is no folder {path.parent}")
     parts = [path.with_name(f"{path.name}.part") for path in paths]
@@ -38,6 +38,13 @@ def writing(paths: Sequence[Path], *, overwrite: bool) -> Iterator[list[Path]]:
         for part in parts:
             with contextlib.suppress(OSError):
                 _remove(part)
+
+
+def refuse_existing(paths: Sequence[Path]) -> None:
+    """Raises ExportError for the first that is there."""
+    for path in paths:
+        if path.exists():
+            raise ExportError(f"{path} exists already: choose another name, or say --force")
 
 
 def _reason(problem: Exception) -> str:

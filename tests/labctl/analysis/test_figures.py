@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from benches import write_bench
+from measured_runs import write_map
 
 import labctl
 from labctl.analysis.figures import draw, save_figure
@@ -77,3 +80,25 @@ def test_a_figure_that_cannot_be_written_is_one_sentence(tmp_path: Path, name: s
         path = labctl.run("read", array).path
     with pytest.raises(RecordingError, match=sentence):
         save_figure(path, tmp_path / name)
+
+
+_LIMITED = """
+import resource, sys
+from labctl.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, 4_000))
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of a file")
+def test_a_full_disk_leaves_the_figure_that_was_there_and_nothing_else(tmp_path: Path) -> None:
+    run = write_map(tmp_path / "run.h5", np.full((2, 12, 14), 2e-5))
+    figure = tmp_path / "run.png"
+    figure.write_bytes(b"older")
+    words = [sys.executable, "-c", _LIMITED, "plot", str(run)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "run.png: the figure cannot be written" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == [run, figure]
+    assert figure.read_bytes() == b"older"

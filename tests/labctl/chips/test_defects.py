@@ -73,6 +73,30 @@ def test_never_formed_is_what_stays_pristine_after_a_whole_ramp(tmp_path: Path) 
     assert chip_record("C-1", tmp_path).forming_yield.formed == 59
 
 
+def test_how_resuming_found_the_cells_is_no_evidence(tmp_path: Path) -> None:
+    """One noisy read at 0.5 uS or more does not make a cell formed that the whole ramp has not formed."""
+    ramp, cells = Pulse(FORM, range(60), 0.1e-6), range(60)
+    conduct = {cell: FORMED for cell in cells if cell not in (3, 5)}
+    for name, found in (("whole", {}), ("resumed", {**conduct, 3: 0.6e-6, 5: 0.1e-6})):
+        (tmp_path / name).mkdir()
+        maps = formed((3, 5), cells)
+        write_run(tmp_path / name / "a.h5", ramp, reads=conduct, rereads=found, maps=maps)
+        assert defects(tmp_path / name) == {3: "never_formed", 5: "never_formed"}
+        record = chip_record("C-1", tmp_path / name)
+        assert (record.forming_yield.formed, record.forming_yield.tried) == (58, 60)
+        assert record.runs[0].tried == 60
+        assert record.formed.sum() == 58
+    assert record.conductance[3] == pytest.approx(0.6e-6)  # which it is the last reading of all the same
+
+
+def test_a_cell_that_programming_gave_up_as_never_formed_is_one_however_it_reads_later(tmp_path: Path) -> None:
+    pulses = [Pulse(FORM, range(20), 0.1e-6), Pulse(SET, range(1, 20), 20e-6)]
+    maps = {**formed((0,), range(20)), **programmed({0: "never_formed"}, range(20))}
+    write_run(tmp_path / "a.h5", *pulses, reads={0: 0.6e-6}, maps=maps)
+    assert defects(tmp_path) == {0: "never_formed"}
+    assert chip_record("C-1", tmp_path).forming_yield.tried == 20
+
+
 def test_forming_that_gave_way_to_programming_was_whole_whatever_came_of_the_run(tmp_path: Path) -> None:
     pulses = [Pulse(FORM, range(20), 0.1e-6), Pulse(SET, range(1, 20), 20e-6)]
     write_run(tmp_path / "a.h5", *pulses, maps=formed((0,), range(20)), outcome=None)

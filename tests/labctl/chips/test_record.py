@@ -226,6 +226,42 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path, damage: bytes | None) -> N
     assert path.stat().st_size == len(whole)
 
 
+def test_a_resumed_run_says_the_same_of_forming_as_an_uninterrupted_one(tmp_path: Path) -> None:
+    def stop(step: Step) -> None:
+        if step.values.get("unformed", 1000) < 200:
+            signal.raise_signal(signal.SIGINT)
+
+    records = []
+    for name, progress in (("whole", None), ("resumed", stop)):
+        (tmp_path / name).mkdir()
+        path = write_bench(tmp_path / name, rows=24, cols=24, chip="T-4", simulated='state = "T-4.h5"')
+        with labctl.load_bench(path) as bench, bench.array() as array:
+            if progress is None:
+                labctl.run("forming", array)
+            else:
+                with pytest.raises(Interrupted) as stopped:
+                    labctl.run("forming", array, progress=progress)
+                assert chip_record("T-4", tmp_path / name / "runs").forming_yield.tried < 576
+                resume(stopped.value.run_path, array)
+        records.append(chip_record("T-4", tmp_path / name / "runs"))
+    whole, resumed = records
+    assert whole.forming_yield == resumed.forming_yield
+    assert whole.forming_yield.formed < whole.forming_yield.tried == 576
+    assert np.array_equal(whole.defects, resumed.defects)
+
+
+def test_files_that_cannot_be_read_are_told_of(tmp_path: Path) -> None:
+    write_run(tmp_path / "a.h5", Pulse(SET, range(10), 20e-6))
+    for name in "bcde":
+        (tmp_path / f"{name}.h5").write_bytes(b"no run")
+    said = (
+        f"cannot be read, and may be of this chip: b.h5, c.h5, d.h5 and 1 more (labctl runs verify {tmp_path} says why)"
+    )
+    assert chip_record("C-1", tmp_path).warnings == (f"4 files in {tmp_path} {said}",)
+    with pytest.raises(NoRunError, match=r"no run of chip 'C-9' in .*; 4 files in .* cannot be read"):
+        chip_record("C-9", tmp_path)
+
+
 def test_a_folder_that_cannot_be_written_has_a_record_all_the_same(tmp_path: Path) -> None:
     write_run(tmp_path / "a.h5", Pulse(SET, range(10), 20e-6))
     (tmp_path / ".labctl-chips").touch()  # where the cache would go

@@ -166,10 +166,18 @@ def test_wear_is_told_before_a_run_takes_cells_that_far(tmp_path: Path, capsys: 
     run(path, "endurance", **long)
     most = int(chip_record("T-4", tmp_path / "runs").pulses.max())
     said = capsys.readouterr().err
-    assert "wear: this run may take" in said
-    assert "cells past 90% of a lifetime of 400 pulses, the most worn at 10" in said
+    assert "wear: this run may take up to 20 cells past 90% of a lifetime of 400 pulses, the most worn at 10" in said
     assert "mVs" not in said
     assert most < 425
+
+
+def test_wear_is_told_of_no_more_cells_than_a_run_can_pulse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All cells come too close to the end of a life of 20 pulses, but of 576 the run takes 20."""
+    path = write_bench(
+        tmp_path, rows=24, cols=24, chip="T-4", simulated=KEPT, arrays="[arrays.main.wear]\nmax_pulses = 20"
+    )
+    run(path, "endurance", cells=20, cycles=10)
+    assert "wear: this run may take up to 20 cells past 80% of a lifetime of 20 pulses" in capsys.readouterr().err
 
 
 def test_wear_counts_what_is_beyond_the_share() -> None:

@@ -15,6 +15,7 @@ from chip_runs import CELLS, COLS, ROWS, Pulse, flat, write_run
 from labctl.array import Operation
 from labctl.chips import chip_record
 from labctl.cli import _run
+from labctl.recording import State
 
 BAD = {5: 4, 6: 5, 7: 5}
 """Cell to the code of its outcome: stuck low, and twice stuck high."""
@@ -75,9 +76,28 @@ def test_show_as_json_is_the_same(capsys: pytest.CaptureFixture[str]) -> None:
 def test_list_names_every_chip(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(said(capsys, "chip", "list", "--json")[0])
     assert found == [
-        {"serial": "C-1", "runs": 2, "pulses": 189, "cell": "1T1R RRAM", "rows": 8, "cols": 16, "last": "b.h5"}
+        {"serial": "C-1", "runs": 2, "pulses": 188, "cell": "1T1R RRAM", "rows": 8, "cols": 16, "last": "b.h5"}
     ]
-    assert "C-1   8 x 16 1T1R RRAM  2     189" in said(capsys, "chip", "list")[0]
+    assert "C-1   8 x 16 1T1R RRAM  2     188" in said(capsys, "chip", "list")[0]
+
+
+def test_show_tells_of_files_that_cannot_be_read(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "runs" / "z.h5").write_bytes(b"no run")
+    _, err = said(capsys, "chip", "show", "C-1")
+    assert "labctl: 1 file in" in err
+    assert "cannot be read, and may be of this chip: z.h5 (labctl runs verify " in err
+    found = json.loads(said(capsys, "chip", "show", "C-1", "--json")[0])
+    assert [each for each in found["warnings"] if "z.h5" in each]
+
+
+def test_list_counts_the_pulses_that_show_counts(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(here / "runs/c.h5", Pulse(Operation.SET, range(7)), day=3, chip_volatile=True)
+    open_end = Pulse(Operation.RESET, range(5), state=State.INTENDED)
+    write_run(here / "runs/d.h5", Pulse(Operation.SET, range(7)), open_end, day=4, outcome=None)
+    for _ in range(2):  # without a cache, then with one
+        (row,) = json.loads(said(capsys, "chip", "list", "--json")[0])
+        assert (row["runs"], row["pulses"]) == (4, 188 + 7 + 5)
+    assert json.loads(said(capsys, "chip", "show", "C-1", "--json")[0])["pulses"]["total"] == row["pulses"]
 
 
 def test_a_map_in_shades_has_a_character_for_every_pair_of_rows(here: Path) -> None:
@@ -144,6 +164,10 @@ def test_cells_are_excluded_and_taken_back(here: Path, capsys: pytest.CaptureFix
         (["exclude", "C-1", "--cells", "3", "--because", "dirt"], r"--cells: write ROW,COL, like 3,4, not '3'"),
         (["exclude", "C-1", "--cols", "5:3", "--because", "dirt"], r"--cols: 5:3 is no span of lines"),
         (["exclude", "C-1", "--cols", "x", "--because", "dirt"], r"--cols: write 17, or 3:5 for 3 to 5, not 'x'"),
+        (
+            ["exclude", "C-11", "--rows", "1", "--because", "dirt"],
+            r"no run of chip C-11 in .*runs; there are runs of C-1; say --new if it is a new chip$",
+        ),
         (["exclude", "C-1", "--clear", "--rows", "2"], r"nothing of that is excluded"),
     ],
 )
@@ -156,7 +180,7 @@ def test_a_mistake_is_one_sentence(capsys: pytest.CaptureFixture[str], arguments
 
 @pytest.mark.usefixtures("here")
 def test_a_chip_without_a_run_can_have_cells_excluded(capsys: pytest.CaptureFixture[str]) -> None:
-    _, err = said(capsys, "chip", "exclude", "C-2", "--rows", "900", "--because", "dirt")
+    _, err = said(capsys, "chip", "exclude", "C-2", "--rows", "900", "--because", "dirt", "--new")
     assert "no run of chip C-2" in err
     _, err = said(capsys, "chip", "show", "C-2", code=2)
     assert str(Path("runs/chips/C-2.toml")) in err

@@ -141,6 +141,10 @@ def test_a_dry_run_costs_and_checks_without_an_instrument(here: Path, capsys: py
     save(target=GOOD)
     write_bench(here, name="nowhere.toml", resource="TCPIP0::127.0.0.1::1::SOCKET", library="@py")
     arguments = ["program-array", "target.npy", "--unit", "uS", "--bench", "nowhere.toml", "--dry-run", "--json"]
+    assert _run(arguments[:-1]) == 0
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("dry run: every check passed, nothing was sent; ")
+    assert told.endswith("leaves alone is only known once the chip is connected")
     assert _run(arguments) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["max_pulses"] == 1024 * found["max_pulses_per_cell"]

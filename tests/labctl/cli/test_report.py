@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,8 @@ def test_a_serial_number_gives_the_page_of_the_chip(here: Path, capsys: pytest.C
         ([], 2, "Missing argument"),
         (["runs/20260101T000000Z_read_X.h5", "-o", "runs"], 2, "runs is a folder: name a file to write"),
         (["runs/20260101T000000Z_read_X.h5", "-o", "absent/page.html"], 2, "there is no folder absent"),
+        (["runs/20260101T000000Z_read_X.h5", "-o", "page.pdf", "--force"], 2, "a report is an HTML file"),
+        (["runs/20260101T000000Z_read_X.h5", "-o", "page"], 2, "a report is an HTML file"),
     ],
 )
 def test_every_mistake_is_one_sentence(
@@ -87,3 +91,41 @@ def test_every_mistake_is_one_sentence(
     found, said = refused(capsys, *arguments)
     assert found == code
     assert sentence in said
+
+
+def test_a_path_that_exists_needs_no_bench(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = recorded(here)
+    monkeypatch.setenv("LABCTL_BENCH", "gone.toml")
+    assert _run(["report", str(run), "-o", "page.htm"]) == 0
+    assert capsys.readouterr().out == "page.htm\n"
+    assert ReadPage.of(here / "page.htm").problems == []
+    code, said = refused(capsys, "last")
+    assert code == 2
+    assert "gone.toml: cannot be read as a bench file" in said
+
+
+_TELLING_IMPORTS = """
+import sys
+from labctl.cli import _run
+code = _run(sys.argv[1:])
+print(code, *sorted({"matplotlib", "scipy", "xarray"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("report", "nosuch"),
+        ("report", "RUN", "-o", "thesis.html"),
+        ("export", "nosuch", "--to", "csv"),
+        ("export", "RUN", "--to", "netcdf", "-o", "thesis.html"),
+    ],
+)
+def test_a_no_is_said_before_anything_heavy_is_imported(here: Path, words: tuple[str, ...]) -> None:
+    run = recorded(here)
+    (here / "thesis.html").write_text("<p>my thesis</p>")
+    given = [str(run) if word == "RUN" else word for word in words]
+    done = subprocess.run([sys.executable, "-c", _TELLING_IMPORTS, *given], capture_output=True, text=True, check=False)
+    assert done.stdout == "2\n", done.stderr

@@ -356,3 +356,26 @@ def test_what_a_run_does_not_have_cannot_be_exported(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="has no auxiliaries"):
         export_tables([run], "csv", what=["auxiliaries"])
     assert export_tables([run], "csv", what=["auxiliaries", "steps"]).notes == ("run.h5 has no auxiliaries",)
+
+
+@pytest.mark.parametrize("to", ["csv", "netcdf", "matlab"])
+def test_a_name_without_an_ending_is_a_folder(to: Any, tmp_path: Path) -> None:
+    run = write_iv(tmp_path / "run.h5", np.array([0.1, 0.2]), np.full((3, 2), 1e-6))
+    ending = {"csv": "_steps.csv", "netcdf": ".nc", "matlab": ".mat"}[to]
+    for _ in range(2):  # the second time the folder is there
+        paths = export_tables([run], to, tmp_path / "out", what=["steps"], overwrite=True).paths
+        assert paths[0] == tmp_path / "out" / f"run{ending}"
+        assert sorted(paths) == sorted((tmp_path / "out").iterdir())
+
+
+def test_of_many_none_is_written_where_one_is_no_run_or_its_output_is_there(tmp_path: Path) -> None:
+    run = write_iv(tmp_path / "run.h5", np.array([0.1, 0.2]), np.full((3, 2), 1e-6))
+    broken = tmp_path / "broken.h5"
+    broken.write_bytes(run.read_bytes()[:2000])
+    for to in ("csv", "netcdf"):
+        with pytest.raises(RecordingError, match=r"broken\.h5"):
+            export_tables([run, broken], to, tmp_path / "all")
+    (tmp_path / "broken.nc").touch()
+    with pytest.raises(ExportError, match=r"broken\.nc exists already"):
+        export_tables([run, broken], "netcdf")
+    assert {each.name for each in tmp_path.iterdir()} == {"run.h5", "broken.h5", "broken.nc"}

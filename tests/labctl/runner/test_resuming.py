@@ -15,20 +15,22 @@ import h5py
 import kill_resume
 import numpy as np
 import pytest
-from benches import served, started, write_bench
-from boards import ServedBoard, served_board
+from benches import labctl, served, started, write_bench
+from boards import ServedBoard, ServedSerialBoard, served_board
 from killed_runs import after_settling, after_step, at_exchange, bench_for, killed_run, resumed
 
 import labctl as package
 from labctl.analysis.measurements import measurement
 from labctl.array import Capability
-from labctl.errors import Interrupted, LimitError, RecordingError, RunError
+from labctl.errors import Interrupted, LimitError, ResumeError
 from labctl.plugins import load_protocol
+from labctl.protocols.ramps import Ramp
 from labctl.recording import read_summary
 from labctl.recording.layout import AskedBy, State
 from labctl.recording.pack import pack
 from labctl.recording.verify import verify
 from labctl.steps import Procedure, Step
+from labctl.units import Second, Volt
 
 ROWS = 8
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -197,6 +199,92 @@ def test_a_board_that_others_have_used_since_leaves_the_dose_unknown(bench: Path
     assert read_summary(path).unknown_dose > 0
 
 
+def test_a_chip_that_another_run_has_programmed_since_is_refused(
+    bench: Path, board: ServedBoard, tmp_path: Path
+) -> None:
+    given = settings_of("write_verify")
+    path = killed_run(bench, tmp_path, after_step(150), "write_verify", **given)
+    os.utime(path, (time.time() - 10, time.time() - 10))  # the other run begins later than in the same second
+    with package.load_bench(bench) as live, live.array() as array:
+        other = package.run("write_verify", array, out=tmp_path / "runs", target=41e-6 - given["target"]).path
+    said = refused(path, bench, board)
+    assert "not the state it left the chip in" in said
+    assert other.name in said
+
+
+def test_the_first_pulses_of_a_board_are_not_given_again_since_it_may_have_been_off(
+    bench: Path, board: ServedBoard, tmp_path: Path
+) -> None:
+    path = killed_run(bench, tmp_path, at_exchange(1, applied=True), "forming")
+    board.board.firmware.sequence = 0  # as after a power cycle of a board whose cells keep their state
+    resumed(bench, path)
+    assert read_summary(path).unknown_dose == ROWS * ROWS
+    np.testing.assert_array_equal(pulses_of(path), board.pulses)
+
+
+def test_a_link_to_a_run_is_left_a_link_to_it(bench: Path, tmp_path: Path) -> None:
+    path = killed_run(bench, tmp_path, after_step(5), "forming")
+    link = tmp_path / "link.h5"
+    link.symlink_to(path)
+    path.chmod(0o640)
+    resumed(bench, link)
+    assert link.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert read_summary(path).outcome == "finished"
+
+
+def test_cells_that_people_have_excluded_since_are_not_pulsed_unless_forced(
+    bench: Path, board: ServedBoard, tmp_path: Path
+) -> None:
+    path = killed_run(bench, tmp_path, after_step(40), "write_verify", **settings_of("write_verify"))
+    excluded = labctl(
+        "chip",
+        "exclude",
+        "RESUME-1",
+        "--rows",
+        "2",
+        "--because",
+        "shorted",
+        "--folder",
+        tmp_path / "runs",
+        cwd=tmp_path,
+    )
+    assert excluded.returncode == 0, excluded.stderr
+    assert "people have excluded 8 of its cells" in refused(path, bench, board)
+    assert resumed(bench, path, force=True).outcome == "finished"
+
+
+def test_batches_that_go_in_parts_are_of_unknown_dose(tmp_path: Path) -> None:
+    with served_board(tmp_path, ServedSerialBoard, rows=32, cols=32, chip="RESUME-1", max_payload=2000) as board:
+        bench = bench_for(board, tmp_path)
+        text, _, _ = bench.read_text().partition("[simulated.board]")
+        serial = text.replace('"test_board"', '"serial_board"').replace('visa_library = "@py"', "")
+        bench.write_text(serial)
+        path = killed_run(bench, tmp_path, at_exchange(2, applied=False), "forming")
+        resumed(bench, path)
+        summary = read_summary(path)
+        assert 0 < summary.unknown_dose <= 1024
+        assert summary.pulses - summary.unknown_dose <= board.pulses.sum() <= summary.pulses
+
+
+def test_what_a_protocol_asks_for_after_it_has_parted_is_not_sent(
+    bench: Path, board: ServedBoard, tmp_path: Path
+) -> None:
+    path = killed_run(bench, tmp_path, after_step(6), "forming")
+    forming = load_protocol("forming")
+
+    def steps(array: Any, settings: Any, rng: Any) -> Any:
+        wider = type(settings)(**{**{f: getattr(settings, f) for f in settings.__struct_fields__}, "ramp": wide})
+        try:
+            result = yield from forming.steps(array, wider, rng)
+        finally:
+            array.read()
+        return result
+
+    wide = Ramp(start=Volt(3.1), stop=Volt(3.9), step=Volt(0.1), width=Second(2e-6), gate=Volt(1.2))
+    assert "width 2e-06 where the file has 1e-06" in refused(path, bench, board, protocol=replace(forming, steps=steps))
+
+
 def test_limits_count_what_the_cells_have_had_before(board: ServedBoard, tmp_path: Path) -> None:
     bench = bench_for(board, tmp_path, arrays="[arrays.main.cell_limits]\nmax_pulses = 60\n")
     given: dict[str, Any] = {"cells": 4, "trains": 1, "pulses": 10}
@@ -233,7 +321,7 @@ def wait_for_steps(folder: Path, number: int) -> None:
 def refused(path: Path, bench: Path, board: ServedBoard, **options: Any) -> str:
     """Why the run cannot be resumed; nothing is pulsed, and the file is as it was."""
     before, pulses = path.read_bytes(), board.pulses
-    with pytest.raises(RunError) as caught:
+    with pytest.raises(ResumeError) as caught:
         resumed(bench, path, **options)
     np.testing.assert_array_equal(board.pulses, pulses)
     assert path.read_bytes() == before
@@ -275,7 +363,7 @@ def test_another_chip_is_refused(bench: Path, board: ServedBoard, tmp_path: Path
 def test_the_same_chip_bought_anew_is_refused_unless_forced(bench: Path, board: ServedBoard, tmp_path: Path) -> None:
     path = killed_run(bench, tmp_path, after_step(40), "write_verify", **settings_of("write_verify"))
     anew = write_bench(tmp_path, rows=ROWS, cols=ROWS, chip="RESUME-1", name="anew.toml")
-    assert "not the state it left the chip in" in refused(path, anew, board)
+    assert "not as the run left it" in refused(path, anew, board)
     assert resumed(anew, path, force=True).outcome == "finished"
 
 
@@ -308,7 +396,7 @@ def test_two_cannot_resume_at_once(bench: Path, tmp_path: Path) -> None:
     from filelock import FileLock
 
     path = killed_run(bench, tmp_path, after_step(5), "forming")
-    with FileLock(f"{path}.lock"), pytest.raises(RecordingError, match="is being written"):
+    with FileLock(f"{path}.lock"), pytest.raises(ResumeError, match="is being written"):
         resumed(bench, path)
 
 

@@ -3,10 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from programmed_runs import write_passes
 
 import labctl
 from labctl import analysis
+from labctl.errors import UsageError
 
 TARGET = np.array([10e-6, 20e-6])
 READINGS: list[dict[int, float]] = [{0: 5e-6, 1: 1e-3}, {0: 8e-6, 1: 9e-6}, {0: 9e-6}]
@@ -39,3 +41,18 @@ def test_a_cells_life_over_many_runs_is_one_line_of_events(tmp_path: Path) -> No
     assert found["path"].values.tolist() == [str(paths[1])] * 2 + [str(paths[0])] * 3
     assert found["started"].values[0] == np.datetime64("2024-05-02T08:00:00")
     assert found["chip_serial"].values.tolist() == ["MADE-UP-1"] * 5
+
+
+@pytest.mark.parametrize("cell", ["3,5", 0.0, 3.5, True, [0, 1], (0, 1.5), (0, 1, 0), None])
+def test_what_names_no_cell_is_refused_before_a_file_is_opened(tmp_path: Path, cell: object) -> None:
+    with pytest.raises(UsageError, match=r"names no cell: it is an index from 0 to n-1, or \(row, col\)"):
+        analysis.cell_history(tmp_path / "absent.h5", cell)
+
+
+def test_a_cell_may_be_named_in_numpys_integers_and_has_to_be_on_the_array(tmp_path: Path) -> None:
+    path = write_passes(tmp_path / "run.h5", TARGET, READINGS)
+    plain = analysis.cell_history(path, (0, 1))
+    assert analysis.cell_history(path, (np.int64(0), np.uint8(1))).equals(plain)
+    assert analysis.cell_history(path, np.int64(1)).equals(plain)
+    with pytest.raises(UsageError, match="no cell 2"):
+        analysis.cell_history(path, 2)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from measured_runs import write_programming, write_read_noise
+from measured_runs import write_iv, write_programming, write_read_noise
 from programmed_runs import write_passes
 from scipy import stats
 
@@ -80,6 +80,13 @@ def test_without_a_window_in_its_settings_a_run_tells_no_share_beyond_it_unless_
     assert analysis.levels(path, window=1.01 * MICRO)["beyond_window"].item() == pytest.approx(0.5)
 
 
+def test_quantities_may_be_text(tmp_path: Path) -> None:
+    path, _ = programmed(tmp_path / "run.h5", 50)
+    text = analysis.levels(path, window="0.5 uS", edges=["5 uS", 15e-6, np.float32(25e-6)])
+    assert text.equals(analysis.levels(path, window=0.5e-6, edges=[5e-6, 15e-6, 25e-6]))
+    assert text["cells"].values.tolist() == [50, 50]
+
+
 def test_a_killed_run_is_told_by_its_events(tmp_path: Path) -> None:
     target = np.array([10e-6, 10e-6, 10e-6, np.nan])
     readings = [{0: 5e-6, 1: 5e-6, 2: 5e-6, 3: 5e-6}, {0: 7e-6, 1: 9.5e-6, 2: 8e-6}, {0: 10.2e-6, 2: 12e-6}]
@@ -109,6 +116,9 @@ def test_many_runs_are_told_apart_by_chip_and_path(tmp_path: Path) -> None:
         ({"bins": 2, "edges": [0, 1]}, "not by both"),
         ({"bins": 0}, "hold no cells"),
         ({"edges": [2e-5, 1e-5]}, "increasing"),
+        ({"edges": "1 uS"}, "edges: expected a list of quantities in S"),
+        ({"edges": ["1 uS", "2 V"]}, "edges: '2 V' is not in S"),
+        ({"window": "wide"}, "window: 'wide' is not a quantity"),
     ],
 )
 def test_levels_that_make_no_sense_are_refused(tmp_path: Path, options: dict[str, object], said: str) -> None:
@@ -126,3 +136,9 @@ def test_a_run_that_programmed_nothing_is_refused(tmp_path: Path) -> None:
 def test_a_pattern_that_no_file_fits_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="no file is called like"):
         analysis.levels(str(tmp_path / "*.h5"))
+
+
+def test_messages_say_an_before_a_vowel(tmp_path: Path) -> None:
+    path = write_iv(tmp_path / "run.h5", np.array([0.1, 0.2]), np.full((3, 2), 1e-6))
+    with pytest.raises(RecordingError, match=r"^an iv run programs no cells"):
+        analysis.levels(path)
