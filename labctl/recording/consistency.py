@@ -101,8 +101,8 @@ def _times(file: h5py.File, operations: _Operations, commit: Commit) -> Iterator
         edges = [0, *(int(each[key]) for each in resumed), len(times[name])]
         parts = [times[name][low:high] for low, high in pairwise(edges)]
         yield from where(np.concatenate([_goes_back(part) for part in parts]), f"{name} goes back in time")
-        ends = [np.nanmax(part, initial=-np.inf) for part in parts]
-        if any(_goes_back(np.array(ends))):
+        ends = np.array([np.nanmax(part) for part in parts if np.isfinite(part).any()])
+        if _goes_back(ends).any():
             yield warning(f"{name} goes back in time where the run was resumed")
     if "auxiliaries" in file:
         times = file["auxiliaries/time"][: commit.samples]
