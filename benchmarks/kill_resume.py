@@ -2,8 +2,8 @@
 
 The board is a process of its own, so the chip outlives the killed run, which `labctl runs resume` goes on with. Then:
 
-- the pulses of every cell in the file are those its chip has counted: none lost, none doubled. None is of unknown dose, but
-  where the kill struck at the first batch since the board was switched on, which might have been off since;
+- the pulses of every cell in the file are those its chip has counted: none lost, none doubled. None is of unknown dose,
+  but where the kill struck at the first batch since the board was switched on, which might have been off since;
 - there is one file, finished, without a finding of `labctl runs verify`;
 - it is event for event the run of a protocol that was never interrupted, on the same chip bought anew, if that reads
   the cells once more where the resumed one did: the same cells pulsed, the same amplitudes, the same readings. So no
