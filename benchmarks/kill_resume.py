@@ -76,7 +76,7 @@ def child(protocol: str, folder: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """One operation of a file, but for when it was: columns of its events, the pulse's shape, and why it was made."""
+    """One operation of a file: columns of its events, the pulse's shape, why it was made, and when (s since 1970)."""
 
     kind: int
     cells: NDArray[np.uint32]
@@ -85,6 +85,7 @@ class Done:
     shape: tuple[float, float, float]
     asked_by: int
     state: int
+    start: float
 
     @property
     def is_lost(self) -> bool:
@@ -101,7 +102,7 @@ def operations(path: Path) -> list[Done]:
     for row, first in enumerate(columns["first_event"].tolist()):
         own = slice(first, first + int(columns["events"][row]))
         shape = tuple(float(np.nan_to_num(columns[name][row], nan=-1.0)) for name in ("width", "gate", "read_voltage"))
-        why = (int(columns["asked_by"][row]), int(columns["state"][row]))
+        why = (int(columns["asked_by"][row]), int(columns["state"][row]), float(columns["start"][row]))
         found.append(Done(int(columns["kind"][row]), cell[own], amplitude[own], reading[own], shape, *why))
     return found
 
@@ -171,6 +172,8 @@ class Interposed:
                 self._unrecorded.read(cells, 1, self._cut.voltage)
         settled = []
         for done in itertools.takewhile(lambda each: each.asked_by != AskedBy.PROTOCOL, self._resumed[row + 1 :]):
+            if done.asked_by == AskedBy.REREAD:  # the killed run may have been waiting for its next read
+                self._unrecorded.clock.sleep_until(done.start)
             found = self._array.read(done.cells) if done.kind == READ else pulse()
             if done.asked_by == AskedBy.SETTLING:
                 settled.append(found)

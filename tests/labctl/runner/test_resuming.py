@@ -28,11 +28,14 @@ from labctl.protocols.ramps import Ramp
 from labctl.recording import read_summary
 from labctl.recording.layout import AskedBy, State
 from labctl.recording.pack import pack
+from labctl.recording.past import Past
 from labctl.recording.verify import verify
+from labctl.runner.retracing import Retracing
 from labctl.steps import Procedure, Step
 from labctl.units import Second, Volt
 
 ROWS = 8
+RAMP = {"start": Volt(3.1), "width": Second(1e-6)}
 SETTINGS: dict[str, dict[str, Any]] = {
     "forming": {},
     "read": {"repeats": 12},
@@ -109,6 +112,19 @@ def test_a_run_killed_between_steps_goes_on_as_if_it_had_not_been(
     with package.open_run(path) as tree, package.open_run(at_one_go) as other:
         found, expected = measurement(tree), measurement(other)
     assert found.sizes == expected.sizes  # the reads of resuming are no part of what was measured
+
+
+def test_readings_at_other_voltages_are_told_again_as_what_they_were(bench: Path, tmp_path: Path) -> None:
+    path = killed_run(bench, tmp_path, after_step(16), "iv")
+    with Past(path) as past, package.open_run(path) as tree:
+        retracing, reading = Retracing(past), tree["events/reading"].values
+        rows = np.flatnonzero(past.operations["reading_factor"] != 1)
+        retracing._next = int(np.searchsorted(retracing._order, rows[0]))
+        first, count = (int(past.operations[name][rows[0]]) for name in ("first_event", "events"))
+        repeats, voltage = int(past.operations["repeats"][rows[0]]), float(past.operations["read_voltage"][rows[0]])
+        cells = past.events(first, count // repeats)[0].copy()
+        told = retracing.read(cells, repeats, voltage)
+    np.testing.assert_allclose(told.conductance.ravel(), reading[first : first + count], rtol=1e-5)
 
 
 PULSING = [name for name in SETTINGS if name != "read"]
@@ -267,22 +283,27 @@ def test_batches_that_go_in_parts_are_of_unknown_dose(tmp_path: Path) -> None:
         assert summary.pulses - summary.unknown_dose <= board.pulses.sum() <= summary.pulses
 
 
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [({"width": Second(2e-6)}, "width 2e-06 where the file has 1e-06"), ({"start": Volt(3.15)}, "other amplitudes")],
+)
 def test_what_a_protocol_asks_for_after_it_has_parted_is_not_sent(
-    bench: Path, board: ServedBoard, tmp_path: Path
+    other: dict[str, Any], said: str, bench: Path, board: ServedBoard, tmp_path: Path
 ) -> None:
     path = killed_run(bench, tmp_path, after_step(6), "forming")
     forming = load_protocol("forming")
+    ramp = Ramp(**{"stop": Volt(3.9), "step": Volt(0.1), "gate": Volt(1.2), **RAMP, **other})
 
     def steps(array: Any, settings: Any, rng: Any) -> Any:
-        wider = type(settings)(**{**{f: getattr(settings, f) for f in settings.__struct_fields__}, "ramp": wide})
+        changed_settings = type(settings)(
+            **{**{f: getattr(settings, f) for f in settings.__struct_fields__}, "ramp": ramp}
+        )
         try:
-            result = yield from forming.steps(array, wider, rng)
+            return (yield from forming.steps(array, changed_settings, rng))
         finally:
             array.read()
-        return result
 
-    wide = Ramp(start=Volt(3.1), stop=Volt(3.9), step=Volt(0.1), width=Second(2e-6), gate=Volt(1.2))
-    assert "width 2e-06 where the file has 1e-06" in refused(path, bench, board, protocol=replace(forming, steps=steps))
+    assert said in refused(path, bench, board, protocol=replace(forming, steps=steps))
 
 
 def test_limits_count_what_the_cells_have_had_before(board: ServedBoard, tmp_path: Path) -> None:
