@@ -78,7 +78,6 @@ class Past:
         texts = {} if self.outcome is Outcome.KILLED else {name: read_text(self._file, name) for name in layout.TEXTS}
         self.message = texts.get("message", "")
         self._ended = {name: msgspec.json.decode(texts.get(name) or "{}") for name in ("summary", "snapshot_after")}
-        self.bench: dict[str, Any] = msgspec.json.decode(provenance.attrs["bench"])
         self.resumptions: list[dict[str, Any]] = msgspec.json.decode(provenance.attrs.get("resumptions", "[]"))
         self.settings: dict[str, Any] = self._with_arrays(msgspec.json.decode(provenance.attrs["settings"]))
         rows, steps = self.commit.operations_intended, self._file["steps"]

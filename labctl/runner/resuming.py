@@ -111,7 +111,7 @@ class _ResumedRun(Run):
             super()._record(step, array)
             return
         expected = self._phases.popleft()
-        if step.phase != expected:
+        if step.phase.replace(" ", "_") != expected:  # as flags are written
             raise ResumeError(
                 f"cannot be resumed: the protocol is at {step.phase!r} where the file has {expected!r}: it is not what "
                 "it was when the run was recorded; nothing was sent"
@@ -125,7 +125,7 @@ class _ResumedRun(Run):
         super()._note_stop()
 
     def _check(self, reread: Reread) -> None:
-        """Raises RunError where the cells are not as the run left them."""
+        """Raises ResumeError where the cells are not as the run left them."""
         self.reread = reread
         most = _MOST_CHANGED_BY_OTHERS if self._others else _MOST_CHANGED
         if reread.changed <= most * reread.compared:

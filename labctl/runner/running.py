@@ -34,6 +34,9 @@ from labctl.runner.stopping import StopSwitch
 from labctl.steps import Procedure, Step, StopRequested
 
 Progress = Callable[[Step], None]
+_LARGEST_SEED = 2**63 - 1
+"""That every reader of a run file knows as a whole number."""
+
 _PACKAGES = ("numpy", "h5py", "pyvisa", "pyvisa-py", "msgspec")
 
 
@@ -273,9 +276,12 @@ class Run:
 
 def _generator(seed: int) -> np.random.Generator:
     try:
+        if seed > _LARGEST_SEED:
+            raise ValueError
         return np.random.default_rng(seed)
     except (TypeError, ValueError):
-        raise SettingsError(f"seed: must be a whole number from 0 on, not {seed!r}") from None
+        text = f"seed: must be a whole number from 0 to {_LARGEST_SEED}, not {seed!r}"
+        raise SettingsError(text) from None
 
 
 def _new_path(folder: Path, protocol: str, serial: str) -> Path:

@@ -54,7 +54,8 @@ def sparing(
         return settings
     tell(f"labctl: chip {array.chip_serial}: left alone: {spared} ({more}; --all-cells)")
     given = settings.get("exclude")
-    if isinstance(given, np.ndarray) and (given.shape != spared.mask.shape or given.dtype != bool):
+    is_mask = isinstance(given, np.ndarray) and given.shape == spared.mask.shape and given.dtype == bool
+    if given is not None and not is_mask:
         return settings  # which is refused for it
     return {**settings, "exclude": spared.mask if given is None else spared.mask | given}
 

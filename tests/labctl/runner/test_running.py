@@ -308,8 +308,10 @@ def test_numbers_and_lists_of_any_kind_are_settings(tmp_path: Path) -> None:
         )
         with pytest.raises(SettingsError, match=r"\$.target: expected an array, got int"):
             package.run("write_verify", array, target=5)
-        with pytest.raises(SettingsError, match="seed: must be a whole number from 0 on, not -1"):
+        with pytest.raises(SettingsError, match="seed: must be a whole number from 0 to 9223372036854775807, not -1"):
             package.run("read", array, seed=-1)
+        with pytest.raises(SettingsError, match="not 18446744073709551616"):  # which no file could hold
+            package.run("read", array, seed=2**64)
     assert result.summary["cells"] == 4
 
 
