@@ -22,13 +22,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from recording import ADC, start
 
-from labctl.array import Geometry, Operation, PulseBatch, Readout, Scale
-from labctl.recording import Outcome, RunWriter
-from labctl.steps import Step, Variable
+from labctl.array import Geometry, Operation, PulseBatch, Readout
+from labctl.recording import Outcome
+from labctl.steps import Step
 
-DAC = Scale(1e-3, 0.0, 12, "V")
-ADC = Scale(1e-7, 0.0, 12, "S")
 GEOMETRY = Geometry(512, 512, "1T1R RRAM")
 CYCLED = 64
 BATCHES_A_MESSAGE = 512
@@ -63,21 +62,6 @@ WORK = {
 }
 
 
-def start(path: Path) -> RunWriter:
-    return RunWriter.create(
-        path,
-        protocol="benchmark",
-        title="A long run",
-        phases=("only",),
-        variables=(Variable("active", "cells still active", dtype="u4"),),
-        geometry=GEOMETRY,
-        dac=DAC,
-        adc=ADC,
-        started=1.7e9,
-        provenance={"chip_serial": "B1"},
-    )
-
-
 def programming(events: int) -> Iterator[list[np.ndarray]]:
     """The cells of each pass, one a message."""
     rng = np.random.default_rng(1)
@@ -102,7 +86,7 @@ def endurance(events: int) -> Iterator[list[np.ndarray]]:
 def write(path: Path, passes: Iterator[list[np.ndarray]]) -> tuple[int, int]:
     """Operations and events of the run written."""
     now, operations, events = 1.7e9, 0, 0
-    with start(path) as writer:
+    with start(path, GEOMETRY) as writer:
         for number, message in enumerate(passes):
             kind = Operation.SET if number % 2 else Operation.RESET
             batches = [PulseBatch(kind, cells, (cells % 4095).astype(np.uint16), 1e-7, 1.2) for cells in message]

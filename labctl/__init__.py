@@ -9,8 +9,9 @@ tree = labctl.open_run(result.path)
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from labctl.lazy import lazily
 
 if TYPE_CHECKING:
     from labctl.bench.live import load_bench
@@ -31,9 +32,4 @@ _HOMES = {
     "run": "labctl.runner",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that `import labctl` and `labctl --help` stay light."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'labctl' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = lazily(__name__, _HOMES)

@@ -9,8 +9,9 @@ analysis.campaign("runs/*.h5", analysis.levels, workers=8)
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from labctl.lazy import lazily
 
 if TYPE_CHECKING:
     from labctl.analysis.characterisation import statistics
@@ -53,9 +54,4 @@ _HOMES = {
     "statistics": "labctl.analysis.characterisation",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, as `labctl` itself does."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'labctl.analysis' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = lazily(__name__, _HOMES)

@@ -6,8 +6,9 @@ it looks.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from labctl.lazy import lazily
 
 if TYPE_CHECKING:
     from labctl.analysis.report.chip import chip_page
@@ -27,9 +28,4 @@ _HOMES = {
     "save_report": "labctl.analysis.report.saving",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: a name that cannot be written is refused before the heavy parts."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'labctl.analysis.report' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = lazily(__name__, _HOMES)
