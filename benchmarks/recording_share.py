@@ -52,7 +52,8 @@ class NoRecorder(RunWriter):
     def nothing(self, *said: Any, **more: Any) -> None:
         """Instead of every method that records."""
 
-    intend = complete = fail = record_read = record_clock = step = sample = close = nothing  # type: ignore[assignment]
+    intend = complete = fail = record_read = record_clock = record_product = nothing  # type: ignore[assignment]
+    step = sample = close = nothing  # type: ignore[assignment]
 
 
 def seconds(bench: Path, folder: Path) -> tuple[float, float]:

@@ -7,7 +7,6 @@ RUN is a run file of the default target; without it the embedded chip is program
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -15,15 +14,18 @@ from pathlib import Path
 import numpy as np
 
 import labctl
-from labctl.data.targets.mnist_network import accuracy_of, read_mnist
+from labctl.data.targets.mnist_network import accuracy_of
+from labctl.errors import UsageError
+from labctl.learning.datasets.images import MNIST, read_part
 from labctl.targets import default_target
 
 
 def main() -> None:
-    folder = os.environ.get("LABCTL_DATA")
-    if not folder:
-        sys.exit("set LABCTL_DATA to a folder that holds mnist/")
-    images, labels = read_mnist(Path(folder) / "mnist", "test")
+    try:
+        test = read_part(MNIST, "test")
+    except UsageError as problem:
+        sys.exit(str(problem))
+    images, labels = test.images, test.labels
     target = default_target().conductance
     with tempfile.TemporaryDirectory() as out:
         run = Path(sys.argv[1]) if len(sys.argv) > 1 else programmed(target, out)

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.array import (
+    BitProducts,
     Capability,
     Cells,
     Geometry,
@@ -31,6 +32,7 @@ from labctl.array import (
     PulseLimits,
     Readout,
     Scale,
+    Window,
 )
 from labctl.bench.clock import WallClock
 from labctl.bench.settings import InstrumentSettings
@@ -279,6 +281,11 @@ class ArcTwo:
                 into[:] = self._of_channels(arc.read_slice_open([int(channel) for channel in sensed], False), sensed)
             self._ground()
         return currents
+
+    def multiply_bits(
+        self, codes: NDArray[np.uint8], window: Window, bits: int, voltage: float, full_scale: float
+    ) -> BitProducts:
+        raise NotImplementedError  # not among the capabilities, so no protocol gets here
 
     # -- inside -----------------------------------------------------------------------------------------------------
 

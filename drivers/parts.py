@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from labctl.errors import InstrumentError
 
 _HEAD = 32  # bytes of a request or an answer besides its arrays, at most
-_INDEX, _CODE, _FLOAT = 4, 2, 4  # bytes
+_INDEX, _CODE, _FLOAT, _SUM = 4, 2, 4, 4  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,10 @@ class Parts:
     def of_vectors(self, count: int, longest: int) -> list[slice]:
         """Of a product of `count` vectors; longest: numbers in a vector or in its result, whichever has more."""
         return self._slices(count, self._most(_FLOAT * longest))
+
+    def of_codes(self, count: int, inputs: int, outputs: int) -> list[slice]:
+        """Of a bit-serial product of `count` vectors, whose answer has one line of numbers more."""
+        return self._slices(count, self._most(max(inputs, _SUM * outputs), _SUM * outputs))
 
     def _fits(self, count: int, size: int) -> bool:
         return count <= self._most(size)

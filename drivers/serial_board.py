@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
-from labctl.array import Cells, Geometry, PulseBatch, PulseLimits, Scale
+from labctl.array import BitProducts, Cells, Geometry, PulseBatch, PulseLimits, Scale, Window
 from labctl.bench.clock import wall_clock
 from labctl.bench.settings import SerialSettings
 from labctl.drivers.bench_clock import BoardClock
@@ -139,6 +140,11 @@ class SerialBoard(NumberedBoard):
                 self._armed = True
             kind, payload = self._payload(work)
             yield self._done(work, self._request(kind, *payload, work_s=2.0 * work.duration))
+
+    def multiply_bits(
+        self, codes: NDArray[np.uint8], window: Window, bits: int, voltage: float, full_scale: float
+    ) -> BitProducts:
+        raise NotImplementedError  # not among the capabilities, so no protocol gets here
 
     def _payload(self, work: Work) -> tuple[Kind, tuple[Buffer, ...]]:
         if isinstance(work, PulseWork):

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.array import (
+    BitProducts,
     Capability,
     Cells,
     Clock,
@@ -31,6 +32,7 @@ from labctl.array import (
     PulseLimits,
     Readout,
     Scale,
+    Window,
 )
 from labctl.bench.clock import wall_clock
 from labctl.bench.settings import CompositeSettings
@@ -248,6 +250,11 @@ class SmuMatrixArray:
 
     def multiply(self, inputs: NDArray[np.float32], transpose: bool = False) -> NDArray[np.float32]:
         raise NotImplementedError  # not among the capabilities, so no protocol gets here
+
+    def multiply_bits(
+        self, codes: NDArray[np.uint8], window: Window, bits: int, voltage: float, full_scale: float
+    ) -> BitProducts:
+        raise NotImplementedError  # nor this
 
     # -- one cell -------------------------------------------------------------------------------------------------
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labctl.array import Geometry, Operation, PulseBatch, PulseLimits, Scale
+from labctl.array import BitProducts, Capability, Geometry, Operation, PulseBatch, PulseLimits, Scale, Window
 from labctl.bench.clock import wall_clock
 from labctl.bench.settings import VisaSettings
 from labctl.drivers.bench_clock import scpi_clock
+from labctl.drivers.bit_products import BitsWork, bits_works, joined_sums
 from labctl.drivers.numbered_board import (
     Done,
     LastWork,
@@ -62,6 +63,7 @@ class TestBoard(NumberedBoard):
 
     __test__ = False  # the word is the instrument's, not pytest's
     Settings = TestBoardSettings
+    capabilities = NumberedBoard.capabilities | Capability.MULTIPLY_BITS
     link: VisaLink
 
     def __init__(self, settings: TestBoardSettings, managers: ResourceManagers | None = None) -> None:
@@ -74,6 +76,7 @@ class TestBoard(NumberedBoard):
             after_fault=lambda within_s: self._power.check(self.link, within_s),
         )
         self._at_base = True  # no read at another voltage is under way or of unknown fate
+        self._product_scales: dict[float, Scale] = {}  # asked for so far, by full scale
         self._power = PowerWatch("the board")
 
     # -- life ---------------------------------------------------------------------------------------------------
@@ -112,6 +115,7 @@ class TestBoard(NumberedBoard):
             self.clock = scpi_clock(self.link) if int(virtual) else wall_clock(self.link.recorded_time)
             self._learned(_last_work(sequence, work))
             self._at_base = True
+            self._product_scales.clear()
         except (ValueError, AttributeError) as problem:
             raise InstrumentError(
                 f"{self.settings.resource_name}: {self.link.idn} does not answer as a test board does: {problem}"
@@ -131,6 +135,29 @@ class TestBoard(NumberedBoard):
         self.link.write(":OUTPut:SAFE", timeout_s=timeout_s)
 
     # -- work ---------------------------------------------------------------------------------------------------
+
+    def multiply_bits(
+        self, codes: NDArray[np.uint8], window: Window, bits: int, voltage: float, full_scale: float
+    ) -> BitProducts:
+        """In one message or several, each of a sensible length."""
+        works = bits_works(codes, window, bits, voltage, full_scale, self.geometry, self._read_time)
+        scale = self._product_scale(full_scale)
+        done = [each for work in works for each in self._do([work])]
+        sums, saturated = joined_sums(works, done)
+        return BitProducts(sums, scale, bits, saturated, done[-1].ended)
+
+    def _product_scale(self, full_scale: float) -> Scale:
+        """Code -> A on the smallest product range that holds `full_scale`, A."""
+        if full_scale not in self._product_scales:
+            answer = self._asked(lambda: self.link.query(f":MULTiply:BITS:SCALe? {_exact(full_scale)}"))
+            try:
+                self._product_scales[full_scale] = _scale(answer, "A")
+            except ValueError:
+                raise InstrumentError(
+                    f"{self.settings.resource_name}: the board answered {answer[:60]} where the scale of a product was "
+                    "expected"
+                ) from None
+        return self._product_scales[full_scale]
 
     def _perform(self, works: Sequence[Work]) -> Iterator[Done]:
         """All of it in one message, and then it is all done."""
@@ -159,6 +186,10 @@ class TestBoard(NumberedBoard):
             return self._pulse_message(work.batch, number, work.verify)
         if isinstance(work, MultiplyWork):
             return [":MULTiply:TRANspose? " if work.transpose else ":MULTiply? ", work.inputs, ";"]
+        if isinstance(work, BitsWork):
+            where = work.window
+            head = f":MULTiply:BITS? {work.bits},{_exact(work.voltage)},{_exact(work.full_scale)},"
+            return [head, where.plus, ",", where.minus, ",", where.cols, ",", work.codes, ";"]
         assert isinstance(work, ReadWork)
         read: _Parts = [f":READ:INDexed? {work.repeats},", work.cells] if work.cells is not None else []
         if work.cells is None:

@@ -37,6 +37,7 @@ class Capability(enum.Flag):
     MULTIPLY = enum.auto()
     SEQUENCE = enum.auto()  # the board knows the number of the last batch it applied
     READ_VOLTAGE = enum.auto()  # reads at a voltage of choice
+    MULTIPLY_BITS = enum.auto()  # bit-serial products, digitised and summed on the board
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,42 @@ class Readout:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """Which lines a bit-serial product uses; every other row is at 0 V.
+
+    plus, minus: (inputs,) u16, the rows that an input drives with + and - the voltage, no row twice. cols: (outputs,)
+    u16, distinct.
+    """
+
+    plus: NDArray[np.uint16]
+    minus: NDArray[np.uint16]
+    cols: NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True)
+class BitProducts:
+    """What a bit-serial product gave.
+
+    sums: (n, outputs) u32, the sum over planes b of 2**b times the converter's code. scale: code -> A. saturated:
+    (outputs,) u32, conversions at either end of the converter. time: s since 1970 on the array's clock when it ended.
+    """
+
+    sums: NDArray[np.uint32]
+    scale: Scale
+    bits: int
+    saturated: NDArray[np.uint32]
+    time: float
+
+    @property
+    def currents(self) -> NDArray[np.float32]:
+        """(n, outputs) A: the sum over planes b of 2**b times the plane's current."""
+        currents = self.sums.astype(np.float32)  # exact: below 2**24
+        currents *= np.float32(self.scale.step)
+        currents += np.float32(self.scale.offset * ((1 << self.bits) - 1))
+        return currents
+
+
+@dataclass(frozen=True, slots=True)
 class PulseLimits:
     """What pulses may at most be: V (amplitude by operation, gate) and s. None: not limited here.
 
@@ -228,6 +265,16 @@ class MemoryArray(Protocol):
 
     def multiply(self, inputs: NDArray[np.float32], transpose: bool = False) -> NDArray[np.float32]:
         """Column currents in A, (n, cols), for row voltages in V, (n, rows); the other way when transposed."""
+
+    def multiply_bits(
+        self, codes: NDArray[np.uint8], window: Window, bits: int, voltage: float, full_scale: float
+    ) -> BitProducts:
+        """Bit-serial products of `codes` (n, inputs), each below 2**bits, bits at most 8.
+
+        Plane b drives the + rows of the inputs whose bit b is set with `voltage`, V, and their - rows with -`voltage`.
+        Each plane is an analogue product with noise and a conversion of its own, on the smallest range that holds
+        `full_scale`, A. Only with `Capability.MULTIPLY_BITS`. Raises ValueError for codes, lines or bits that are none.
+        """
 
     def snapshot(self) -> Mapping[str, Any]:
         """Identity and every setting, for the record."""

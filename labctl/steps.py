@@ -1,4 +1,4 @@
-"""What a protocol is made of: the variables it declares, the steps it yields, and the whole as one value."""
+"""What a protocol is made of: the variables it declares, the steps it yields, results, and the whole as one value."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from labctl.array import Capability, Geometry, MemoryArray, Operation, Scale
+from labctl.array import Capability, Geometry, Operation, Scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +37,47 @@ class Step:
     """One step done: where the protocol is, and what it declares to record.
 
     phase: one of the protocol's `phases`. values: scalars by variable name. maps: (rows, cols) arrays by variable
-    name. progress: done and all, in any unit that grows, for the person watching.
+    name. progress: done and all, in any unit that grows, for the person watching. checkpoint: arrays of numbers of any
+    shape by name, all that a protocol with `checkpoints` needs to go on from here.
     """
 
     phase: str
     values: Mapping[str, float | int] = field(default_factory=dict)
     maps: Mapping[str, np.ndarray] = field(default_factory=dict)
     progress: tuple[float, float] | None = None
+    checkpoint: Mapping[str, NDArray[Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An array among the values of the summary that a protocol returns, where its key there is its name.
+
+    values: numbers or truths. dims: a name an axis; a result of one dimension of its own name is the coordinate of
+    others that have it. unit: SI, `1` for counts. flags: name -> code, of whole numbers that are codes. Raises
+    ValueError where these do not fit one another.
+    """
+
+    values: NDArray[Any]
+    dims: tuple[str, ...]
+    long_name: str
+    unit: str = "1"
+    flags: Mapping[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        values = np.asarray(self.values)
+        if values.dtype.kind not in "biuf":
+            raise ValueError(f"a result is an array of numbers, not of {values.dtype}")
+        if not values.ndim or values.ndim != len(self.dims) or len(set(self.dims)) != len(self.dims):
+            raise ValueError(
+                f"a result has a dimension for each of its axes, one at least, not {self.dims} for "
+                f"the shape {values.shape}"
+            )
+        if self.flags is not None and values.dtype.kind not in "iu":
+            raise ValueError(f"a result of flags holds whole numbers, not {values.dtype}")
 
 
 Steps = Generator[Step, None, dict[str, Any]]
-"""A running protocol: yields steps, returns its summary (plain JSON values)."""
+"""A running protocol: yields steps, returns its summary (plain JSON values, and `Result`s among them)."""
 
 
 class StopRequested(Exception):
@@ -82,6 +113,9 @@ class Procedure:
     the array's clock. plan: what it would cost at most; raises SettingsError when the settings cannot fit the array.
     measurement: what kind of measurement its runs are (`retention`), by which analysis and calibration know them.
     retries: defects that it exists to try again or to show (`never_formed`), for which cells are not excluded.
+    checkpoints: a run goes on from the last checkpoint that it recorded, instead of being gone through again: `steps`
+    is a function of (array, settings, rng, checkpoint), where checkpoint is None at first, and else the arrays of a
+    step, with `rng` as it was then.
     """
 
     name: str
@@ -90,7 +124,8 @@ class Procedure:
     phases: tuple[str, ...]
     variables: tuple[Variable, ...]
     needs: Capability
-    steps: Callable[[MemoryArray, Any, np.random.Generator], Steps]
+    steps: Callable[..., Steps]
     plan: Callable[[Geometry, Scale, Scale, Any], Cost]
     measurement: str = ""
     retries: tuple[str, ...] = ()
+    checkpoints: bool = False

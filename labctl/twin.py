@@ -209,7 +209,7 @@ def _settings(measured: MeasuredRun, target: _Target) -> Settings:
     }
     if measured.kind in _OF_KIND:
         settings = _OF_KIND[measured.kind](target, settings)
-    if measured.kind == "forming":
+    if measured.kind in ("forming", "forming-density"):
         return settings | {"formed_at": target.formed_at}
     form = settings.get("form")
     return settings | {"form": {**(form if isinstance(form, dict) else {}), "formed_at": target.formed_at}}

@@ -126,7 +126,7 @@ def form(
             for compliance, cells in shares.items():
                 if not len(cells):
                     continue
-                found = _pulse(array, settings, cells, code, compliance)
+                found = pulse_to_form(array, cells, code, settings.ramp.width, compliance)
                 pulses, reads = pulses + len(cells), reads + len(cells)
                 conductance[cells], gate[cells] = found, compliance
                 formed = found >= settings.formed_at
@@ -152,12 +152,10 @@ def _shares(settings: FormingSettings, cells: np.ndarray, geometry: Geometry) ->
     return {gate: cells[turn == number] for number, gate in enumerate(gates)}
 
 
-def _pulse(
-    array: MemoryArray, settings: FormingSettings, cells: np.ndarray, code: np.uint16, gate: float
-) -> np.ndarray:
+def pulse_to_form(array: MemoryArray, cells: np.ndarray, code: int, width: float, gate: float) -> np.ndarray:
     """(n,) S after one FORM pulse on each of `cells`."""
     amplitude = np.full(len(cells), code, np.uint16)
-    pulse = PulseBatch(Operation.FORM, cells, amplitude, settings.ramp.width, gate)
+    pulse = PulseBatch(Operation.FORM, cells, amplitude, width, gate)
     (reading,) = array.pulse_and_verify(pulse)
     found: np.ndarray = reading.conductance[0]
     return found

@@ -9,7 +9,6 @@ same bytes; on another, matrix products may round differently and the weights wi
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -18,8 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from labctl.data.targets.mnist_network import SHIPPED, Images, Labels, Network, read_mnist
+from labctl.data.targets.mnist_network import SHIPPED, Images, Labels, Network
 from labctl.errors import UsageError
+from labctl.learning.datasets.images import MNIST, read_part
 
 Floats = NDArray[np.float32]
 
@@ -75,8 +75,8 @@ class Adam:
 
 
 def most_varied_pixels(images: Images) -> NDArray[np.uint16]:
-    """Indices, ascending, of the 512 pixels whose variance over `images` (n, 784) is highest."""
-    variance = images.astype(np.float32).var(axis=0)
+    """Indices, ascending, of the 512 pixels whose variance over `images` (n, 28, 28) is highest."""
+    variance = images.reshape(len(images), -1).astype(np.float32).var(axis=0)
     return np.sort(np.argsort(-variance, kind="stable")[:INPUTS]).astype(np.uint16)
 
 
@@ -96,7 +96,7 @@ def untrained(pixels: NDArray[np.uint16], rng: np.random.Generator) -> Network:
 
 
 def train(images: Images, labels: Labels, settings: Settings) -> Network:
-    """A network trained on `images` (n, 784) and `labels` (n,): cross-entropy, cosine learning rate."""
+    """A network trained on `images` (n, 28, 28) and `labels` (n,): cross-entropy, cosine learning rate."""
     rng = np.random.default_rng(settings.seed)
     network = untrained(most_varied_pixels(images), rng)
     inputs = network.inputs(images)
@@ -137,16 +137,13 @@ def gradients(network: Network, inputs: Floats, labels: Labels) -> tuple[Floats,
 
 
 def main() -> None:
-    if "LABCTL_DATA" not in os.environ:
-        raise UsageError("LABCTL_DATA is not set: set it to a folder that holds mnist/*.gz")
-    folder = Path(os.environ["LABCTL_DATA"]) / "mnist"
-    test = read_mnist(folder, "test")
+    training, test = read_part(MNIST, "train"), read_part(MNIST, "test")
     settings = Settings()
-    network = train(*read_mnist(folder, "train"), settings)
+    network = train(training.images, training.labels, settings)
     scale = np.float32(np.abs(network.hidden_weights).max() / TOP_CODE)
     codes = np.rint(network.hidden_weights / scale).astype(np.int8)
     quantised = replace(network, hidden_weights=codes * scale)
-    accuracies = network.accuracy(*test), quantised.accuracy(*test)
+    accuracies = network.accuracy(test.images, test.labels), quantised.accuracy(test.images, test.labels)
     np.savez_compressed(
         SHIPPED,
         weights=codes,

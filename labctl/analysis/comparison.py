@@ -304,6 +304,7 @@ def _values(values: xr.DataArray) -> Floats:
 
 _SAMPLES: dict[str, Callable[[xr.Dataset], Quantities]] = {
     "forming": _forming,
+    "forming-density": _forming,
     "programming": _programming,
     "endurance": _endurance,
     "read-noise": _read_noise,

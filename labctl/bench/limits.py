@@ -74,7 +74,14 @@ class LimitGuard:
 
     def check_multiply(self, inputs: NDArray[np.float32]) -> None:
         """Raises LimitError where one of `inputs`, V, is beyond what cells may be read at, either way round."""
-        largest, most = float(np.abs(inputs).max(initial=0.0)), self.limits.max_read_voltage
+        self._check_multiply_at(float(np.abs(inputs).max(initial=0.0)))
+
+    def check_multiply_bits(self, voltage: float) -> None:
+        """Raises LimitError where `voltage`, V, of rows either way round, is beyond what cells may be read at."""
+        self._check_multiply_at(abs(voltage))
+
+    def _check_multiply_at(self, largest: float) -> None:
+        most = self.limits.max_read_voltage
         within = float(np.finfo(np.float32).eps) * (most or 0.0)  # the input nearest to the limit is within it
         self._check_most("max_read_voltage", "multiplication at", largest, most, "V", within)
 

@@ -23,16 +23,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.array import (
+    BitProducts,
     Capability,
     Cells,
     Clock,
     Geometry,
     MemoryArray,
-    Nominal,
     PulseBatch,
     PulseLimits,
     Readout,
     Scale,
+    Window,
 )
 from labctl.auxiliary import Auxiliary, is_auxiliary
 from labctl.bench.leases import Lease
@@ -446,6 +447,12 @@ class BenchArray:
         self.guard.check_multiply(inputs)
         return self.driver.multiply(inputs, transpose)
 
+    def multiply_bits(
+        self, codes: NDArray[np.uint8], window: Window, bits: int, voltage: float, full_scale: float
+    ) -> BitProducts:
+        self.guard.check_multiply_bits(voltage)
+        return self.driver.multiply_bits(codes, window, bits, voltage, full_scale)
+
     def snapshot(self) -> Mapping[str, Any]:
         return self.driver.snapshot()
 
@@ -526,8 +533,7 @@ class BenchArray:
 
     def nominal(self) -> ArrayPlan:
         """What the bench file alone says of this array, for planning; the instrument is not touched."""
-        name = self._settings.instrument
-        expected: Nominal = self.bench.file.drivers[name].nominal(self.bench.file.instruments[name])
+        expected = self.bench.file.nominal(self._settings.instrument)
         guard = LimitGuard(self._layers(expected.limits), expected.geometry, expected.dac)
         return ArrayPlan(expected.geometry, expected.capabilities, expected.dac, expected.adc, guard)
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 
 import msgspec
 
-from labctl.array import PulseLimits
+from labctl.array import Nominal, PulseLimits
 from labctl.auxiliary import is_auxiliary
 from labctl.bench import replays
 from labctl.errors import BenchError, UsageError
@@ -229,6 +229,8 @@ class CompositeSettings(InstrumentSettings, frozen=True, kw_only=True, forbid_un
     part_keys: ClassVar[tuple[str, ...]] = ()
     shared_keys: ClassVar[tuple[str, ...]] = ()
     """Those of them whose part may be another's as well, because it is only asked."""
+    is_of_arrays: ClassVar[bool] = False
+    """Whether every part is an array with a chip of its own; the driver's `nominal` is then given theirs as well."""
 
     @property
     def parts(self) -> dict[str, str]:
@@ -319,13 +321,26 @@ class BenchFile:
 
     def is_volatile(self, array: ArraySettings) -> bool:
         """Whether the chip of `array` is simulated inside this very process and forgets everything when that ends: no
-        table that may hold the chip has a `state`."""
+        table that may hold the chip has a `state`. Of several chips, whether one of them does."""
         names = self.made_of.get(array.instrument) or [array.instrument]
         wired = [self.instruments[name] for name in names]
         if not all(each.is_in_process for each in wired) or not self.recordings.keys().isdisjoint(names):
             return False
         addresses = {each.address for each in wired}
-        return not any("state" in table for table in self._tables_at(addresses))
+        own = self.instruments[array.instrument]
+        of_a_chip = [{each} for each in addresses] if _is_of_arrays(own) else [addresses]
+        return any(not any("state" in table for table in self._tables_at(each)) for each in of_a_chip)
+
+    def nominal(self, name: str) -> Nominal:
+        """What the driver of instrument `name` expects its array to be. Raises BenchError where it is none."""
+        driver, settings = self.drivers[name], self.instruments[name]
+        if not hasattr(driver, "nominal"):
+            raise BenchError(f"{self.path.name}: $.instruments.{name}.driver: {settings.driver!r} is no array")
+        if isinstance(settings, CompositeSettings) and settings.is_of_arrays:
+            found: Nominal = driver.nominal(settings, {key: self.nominal(each) for key, each in settings.parts.items()})
+        else:
+            found = driver.nominal(settings)
+        return found
 
     def _tables_at(self, addresses: Collection[str]) -> Iterator[Mapping[str, Any]]:
         """The simulated instruments at these addresses, and those at none, which others are wired to."""
@@ -461,6 +476,10 @@ class BenchFile:
                 if part == other or (owner != name and _overlap(part, other)):
                     raise BenchError(f"{at}: {part!r} cannot be it: {other!r} is already the {role} of {owner!r}")
             taken[part] = name, key
+
+
+def _is_of_arrays(settings: InstrumentSettings) -> bool:
+    return isinstance(settings, CompositeSettings) and settings.is_of_arrays
 
 
 def _overlap(part: str, other: str) -> bool:

@@ -88,7 +88,8 @@ def judge(file: h5py.File, commit: Commit, tally: Tally) -> Verdicts:
     conducts = np.isfinite(voltage) | ((tally.last >= FORMED_AT) & ~given_up)
     verdict[(tally.form > 0) & conducts] = Defect.GOOD
     if _forming_was_complete(commit, tally):
-        verdict[(tally.form > 0) & ~conducts] = Defect.NEVER_FORMED
+        left = _flagged(file, "forming_outcome", "left_pristine", cells)  # which a higher voltage might form
+        verdict[(tally.form > 0) & ~conducts & ~left] = Defect.NEVER_FORMED
     for name, meant in _OUTCOMES.items():
         verdict[_flagged(file, "outcome", name, cells)] = meant
     failed_at = _map(file, "failed_at", cells)

@@ -15,6 +15,8 @@ _COMMANDS = {
     "form-array": ("labctl.cli.arrays:form_array", "Form pristine cells."),
     "read-array": ("labctl.cli.arrays:read_array", "Read every cell."),
     "characterize": ("labctl.cli.characterise:characterize", "Measure what a chip's cells are like."),
+    "prune": ("labctl.cli.prune:prune", "Prune a random network on the array, and judge it on the board."),
+    "infer": ("labctl.cli.infer:infer", "Judge again the network that a pruning run left on its array."),
     "bench": ("labctl.cli.benches:bench", "Make, check and show bench files."),
     "sim": ("labctl.cli.sim:sim", "Serve simulated instruments to any program."),
     "replay": ("labctl.cli.replay:replay", "Show a wire log, or let it answer for the instrument."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,11 +106,23 @@ def program_array(
 
 
 @click.command("form-array")
+@click.option(
+    "--density",
+    type=float,
+    help="Share of the cells to form, as in 0.5: with one pulse of the voltage that some rows tell.  [default: all]",
+)
+@click.option("--sample-rows", type=int, help="With --density: how many rows tell the voltage.  [default: 8]")
 @yes
 @common
-def form_array(**options: Any) -> None:
-    """Form pristine cells with a ramp of pulses, each cell until it conducts."""
-    carry_out("forming", lambda _: {}, print_plain, flat, **options)
+def form_array(density: float | None, sample_rows: int | None, **options: Any) -> None:
+    """Form pristine cells with a ramp of pulses, each cell until it conducts; or a share of them."""
+    if density is None:
+        if sample_rows is not None:
+            raise UsageError("--sample-rows: says how a --density is found, and none is given")
+        carry_out("forming", lambda _: {}, print_plain, flat, **options)
+        return
+    settings = {"density": density} | ({} if sample_rows is None else {"sample_rows": sample_rows})
+    carry_out("forming_density", lambda _: settings, print_density, flat, **options)
 
 
 @click.command("read-array")
@@ -173,6 +186,54 @@ def _excluded(path: Path, shape: tuple[int, int]) -> np.ndarray:
         return mask
     except (OSError, ValueError) as problem:
         raise TargetError(f"{path}: cannot be read as cells to exclude: {problem}") from None
+
+
+def print_density(result: RunResult) -> int:
+    """What came of forming a share of the cells; gives the width of the first column."""
+    found = result.summary
+    if "density" not in found:
+        return print_rows([], result)
+    low, high = found["density_low"], found["density_high"]
+    rows: list[tuple[str, Any]] = [
+        ("cells", f"{found['cells']:,}, of which {found['formed_before']:,} conducted before"),
+        ("density", f"{found['density']:.4f} ({low:.4f} to {high:.4f}), wanted {found['density_wanted']:g}"),
+    ]
+    if found["dead_rows"] or found["dead_cols"]:
+        rows.append(
+            ("of it without", f"dead rows {_listed(found['dead_rows'])}, columns {_listed(found['dead_cols'])}")
+        )
+    if "row_density_sd" in found:
+        spread = f"{found['row_density_min']:.3f} to {found['row_density_max']:.3f}, sd {found['row_density_sd']:.4f}"
+        rows.append(("by row", f"{spread}, of chance alone {found['row_density_sd_of_chance']:.4f}"))
+    if np.isfinite(found["chosen_voltage_volts"]):
+        rows.append(("voltage", format_quantity(found["chosen_voltage_volts"], "V")))
+    rows += [
+        (f"breakdown {name}", _with_interval(found, f"breakdown_{name}", "V"))
+        for name in ("mean", "sd")
+        if np.isfinite(found[f"breakdown_{name}_volts"])
+    ]
+    if "conductance_mean_siemens" in found:
+        mean, sd = (format_quantity(found[f"conductance_{name}_siemens"], "S") for name in ("mean", "sd"))
+        rows.append(("conductance", f"mean {mean}, sd {sd}, skew {found['conductance_skew']:.2f}"))
+        quantiles = [format_quantity(found[f"conductance_{name}_siemens"], "S") for name in ("p5", "median", "p95")]
+        rows.append(("5, 50, 95 % of it", ", ".join(quantiles)))
+        mu, sigma = found["conductance_lognormal_mu"], found["conductance_lognormal_sigma"]
+        rows.append(("lognormal (in uS)", f"mu {mu:.4f}, sigma {sigma:.4f}"))
+    if found["saturated"]:
+        rows.append(("saturated", f"{found['saturated']:,} cells, not in these"))
+    rows += [("pulses", f"{found['pulses']:,}"), ("reads", f"{found['reads']:,}")]
+    if high < found["density_wanted"]:
+        click.echo("labctl: fewer cells formed than wanted: raise ramp.stop, or further, to go on", err=True)
+    return print_rows(rows, result)
+
+
+def _listed(lines: list[int]) -> str:
+    return ", ".join(map(str, lines)) or "none"
+
+
+def _with_interval(found: Mapping[str, Any], name: str, unit: str) -> str:
+    value, low, high = (format_quantity(found[f"{name}{end}_volts"], unit) for end in ("", "_low", "_high"))
+    return f"{value} ({low} to {high})"
 
 
 def print_programmed(result: RunResult) -> int:

@@ -157,7 +157,8 @@ def _tell(
 def _is_dead(summary: Mapping[str, Any]) -> bool:
     """Whether so many cells were tried to form, and not one conducts, that it is not the cells."""
     if "formed_now" in summary:  # of forming alone
-        conduct, dead, pulses = summary["formed_before"] + summary["formed_now"], summary["never_formed"], "pulses"
+        conduct, pulses = summary["formed_before"] + summary["formed_now"], "pulses"
+        dead = summary["never_formed"] + summary.get("left_pristine", 0)
     elif "forming_pulses" in summary and "formable" in summary:
         conduct, dead, pulses = summary["formable"], summary["outcomes"]["never_formed"], "forming_pulses"
     else:

@@ -38,7 +38,8 @@ def resume_(run: str, bench: Path | None, force: bool, as_json: bool, plotted: b
     """Go on with a run that was interrupted, failed or killed, in the same file.
 
     RUN: a path, a name or its beginning, or `last`. The protocol goes through what is recorded, the cells are read
-    again, and it goes on from there: what is finished is not pulsed again, and no pulse is given twice.
+    again, and it goes on from there: what is finished is not pulsed again, and no pulse is given twice. One with
+    checkpoints goes on from the last of them.
     """
     path = resolve_run(run, lambda: read_bench(bench).runs_folder)
     with Past(path) as past:
@@ -62,11 +63,15 @@ def _printers(
     protocol: str,
 ) -> tuple[Callable[[RunResult], int], Callable[[RunResult, Path | None], dict[str, Any]]]:
     """How the command that began the run prints its result, after how the cells were."""
-    from labctl.cli import arrays, characterise
+    from labctl.cli import arrays, characterise, prune
 
     show, describe = print_plain, flat
     if protocol == "write_verify":
         show = arrays.print_programmed
+    elif protocol == "forming_density":
+        show = arrays.print_density
+    elif protocol in ("pruning", "inference"):
+        show = prune.print_pruned
     elif protocol in dict(characterise.KINDS.values()):
         show, describe = characterise.show, characterise.describe
 

@@ -15,6 +15,7 @@ from labctl.cli.console import print_json, print_table
 from labctl.recording.catalogue import Catalogue, Entry, Tags, read_tags
 from labctl.recording.nested import flat, read_nested
 from labctl.recording.reader import opened, summarise, whole
+from labctl.recording.results import described
 from labctl.recording.text import iso_time
 
 if TYPE_CHECKING:
@@ -52,12 +53,12 @@ def print_entries(entries: Sequence[Entry], catalogue: Catalogue | None, *, as_j
 def print_run(path: Path, *, as_json: bool) -> None:
     """One run in full, read from its file. Raises RecordingError for what is none."""
     with opened(path) as (file, commit), whole(path):
-        run, nested = summarise(path, file, commit), read_nested(file)
+        run, nested, results = summarise(path, file, commit), read_nested(file), described(file)
     tags = read_tags(path)
     settings, resumptions = nested.get("settings", {}), nested.get("resumptions", [])
     if as_json:
         beside = {"tags": list(tags.tags), "note": tags.note, "resumptions": resumptions, "settings": settings}
-        print_json({**asdict(run), **beside})
+        print_json({**asdict(run), **beside, "results": results})
         return
     found = asdict(run)
     attributes, summary = found.pop("attributes"), found.pop("summary")
@@ -65,6 +66,7 @@ def print_run(path: Path, *, as_json: bool) -> None:
     told = {"pulses, by the protocol" if name == "pulses" else name: value for name, value in summary.items()}
     rows = [(name.replace("_", " "), value) for name, value in {**own, **attributes, **told}.items()]
     rows += [*shown_tags(tags), *(("resumed", _resumption(each)) for each in resumptions)]
+    rows += [(f"result {name}", _result(each)) for name, each in results.items()]
     rows += [(f"setting {name}", _short(value)) for name, value in flat(settings).items()]
     print_table([(name, value) for name, value in rows if value not in ("", None)])
 
@@ -125,10 +127,17 @@ def _wall_clock(seconds: float) -> str:
 
 
 def _resumption(said: dict[str, Any]) -> str:
-    """When, and after how much."""
-    operations = said.get("first_operation")
+    """When, after how much, and how far back it went."""
+    operations, steps = said.get("first_operation"), said.get("superseded_steps")
     after = f", after {operations:,} operations" if isinstance(operations, int) else ""
-    return f"{said.get('wall_time_start', '')}{after}"
+    back = f", {steps:,} steps back to its checkpoint" if isinstance(steps, int) else ""
+    return f"{said.get('wall_time_start', '')}{after}{back}"
+
+
+def _result(said: dict[str, Any]) -> str:
+    """What it is, of what size."""
+    sizes = " x ".join(f"{size:,} {name}" for name, size in zip(said["dims"], said["shape"], strict=True))
+    return f"{said['long_name']}, {sizes}"
 
 
 def _short(value: Any, path: str = "") -> str:

@@ -29,9 +29,12 @@ from labctl.units import format_quantity
 
 Map = Literal["error", "conductance", "pulses"]
 
-_CURVES = ("in_window", "rms_error", "failed", "conductance", "mean_conductance", "samples", "active", "unformed")
+_CURVES = (
+    *("accuracy_software", "loss", "in_window", "rms_error", "switched", "failed", "conductance", "mean_conductance"),
+    *("samples", "active", "unformed"),
+)
 """Scalars worth a curve, the best first; others come after these, but for what the protocol itself counts or sets."""
-_COUNTERS = ("amplitude", "gate", "cycle", "train", "pulse", "group", "reads", "pulses", "forming_pulses")
+_COUNTERS = ("amplitude", "gate", "cycle", "train", "pulse", "group", "epoch", "reads", "pulses", "forming_pulses")
 _NAMES = {
     "in_window": "cells in window",
     "rms_error": "RMS error",
@@ -40,11 +43,13 @@ _NAMES = {
     "samples": "samples of each cell",
     "active": "cells unfinished",
     "unformed": "cells not formed",
+    "accuracy_software": "accuracy in software",
+    "switched": "cells switched",
     "pulses": "pulses in step",
     "forming_pulses": "FORM pulses in step",
     "reads": "cells read in step",
 }
-_COUNTED = {"cycle": "cycles", "samples": "samples"}
+_COUNTED = {"cycle": "cycles", "samples": "samples", "epoch": "epochs"}
 """Scalar to the setting that says how many there will be."""
 _OUTCOMES = {
     Outcome.LIVE: "bold green",

@@ -85,6 +85,33 @@ class Block:
         self._dataset.write(self._space, 0, values)
 
 
+class Bytes:
+    """A dataset of bytes that is overwritten whole and grows as needed; `dimension` is the scale that grows with it."""
+
+    def __init__(self, group: h5py.Group, name: str, dimension: str, flushing: Flushing) -> None:
+        self._flushing = flushing
+        self._dataset = _Dataset(group, name, flushing)
+        self._scale = _Dataset(group, dimension, flushing)
+        self._chunk: int = self._dataset.id.get_create_plist().get_chunk()[0]
+        self._capacity: int = self._dataset.id.shape[0]
+        self._place = self._dataset.id.get_space()
+
+    def write(self, content: NDArray[np.uint8]) -> None:
+        """All of `content`, from the first byte on; what stood behind it stays."""
+        if len(content) > self._capacity:
+            self.trim(-(-len(content) // self._chunk) * self._chunk)
+        self._dataset.write(self._place, 0, content)
+
+    def trim(self, size: int) -> None:
+        """Make it of so many bytes."""
+        for dataset in (self._scale, self._dataset):
+            dataset.id.set_extent((size,))
+            dataset.forget_chunk()
+        self._flushing.is_due = True
+        self._capacity = size
+        self._place = self._dataset.id.get_space()
+
+
 class Table:
     """Columns of one unlimited dimension, whose scale (`dimension`) grows with them; `rows` of them stand already."""
 

@@ -81,6 +81,8 @@ def _commit(operations: _Operations, commit: Commit) -> Iterator[Finding]:
     pulses = int(operations.events[settled][given].sum())
     if pulses != commit.pulses:
         yield error(f"the operations gave {pulses:,} pulses, but {commit.pulses:,} were committed")
+    if commit.checkpoint_steps > commit.steps:
+        yield error("the last checkpoint is of a step that is not there")
 
 
 def _steps(file: h5py.File, operations: _Operations, commit: Commit) -> Iterator[Finding]:
@@ -121,8 +123,8 @@ def _goes_back(times: NDArray[np.float64]) -> NDArray[np.bool_]:
 def _flags(file: h5py.File, commit: Commit) -> Iterator[Finding]:
     """Every code is one that is declared."""
     rows = {"operations": commit.operations_intended, "steps": commit.steps}
-    for name in ("operations", "steps", "maps"):
-        for column, dataset in file[name].items():
+    for name in ("operations", "steps", "maps", "results"):
+        for column, dataset in file.get(name, {}).items():
             values = dataset.attrs.get("flag_values")
             if values is not None:
                 codes = dataset[: rows.get(name)].reshape(-1)

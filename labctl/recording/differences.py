@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from labctl.recording.checksums import checksum
 from labctl.recording.nested import flat, plain, read_nested
 from labctl.recording.reader import opened, summarise, whole
+from labctl.recording.results import described
 
 Differences = dict[str, dict[str, tuple[Any, Any]]]
 """Section to path to what stands there in each of the two runs; None where nothing does."""
 
 
 def differences(one: str | Path, other: str | Path) -> Differences:
-    """Sections `run`, `settings`, `provenance`, `packages`, `bench`, `snapshot` and `summary`, less what is the same.
+    """Sections `run`, `settings`, `provenance`, `packages`, `bench`, `snapshot`, `summary` and `results`, less what is
+    the same.
 
     Nested values under the paths that lead to them; arrays by shape, type and SHA-256. Raises RecordingError for what
     is not a run file.
@@ -31,7 +34,9 @@ def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tu
 def _sections(path: Path) -> dict[str, Mapping[str, Any]]:
     with opened(path) as (file, commit), whole(path):
         run = summarise(path, file, commit)
-        nested = read_nested(file)
+        nested, results = read_nested(file), described(file)
+        for name, each in results.items():
+            each["sha256"] = checksum(file["results"][name])
     own = {"protocol": run.protocol, "outcome": run.outcome.value, "message": run.message}
     counts = {"steps": run.steps, "operations": run.operations, "events": run.events, "pulses": run.pulses}
     doubt = {"unknown_dose": run.unknown_dose, "unsettled": run.unsettled}
@@ -43,4 +48,5 @@ def _sections(path: Path) -> dict[str, Mapping[str, Any]]:
         "bench": flat(nested.get("bench", {})),
         "snapshot": flat(nested.get("snapshot_before", {})),
         "summary": flat(run.summary),
+        "results": flat(results),
     }

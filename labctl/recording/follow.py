@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from labctl.array import Operation
 from labctl.errors import NoRunError
 from labctl.recording import layout, names
-from labctl.recording.layout import Commit, Outcome, State
+from labctl.recording.layout import AskedBy, Commit, Outcome, State
 from labctl.recording.reader import opened, read_summary, text, whole
 
 _BLOCK = 1 << 18  # rows read at once
@@ -272,6 +272,9 @@ class _Seen:
         for first, last in _blocks(self.steps, until):
             rows = np.arange(first, last)
             values = {each.name: _column(steps[each.name], first, last) for each in self.head.scalars}
+            if self.head.was_resumed:
+                superseded = steps["asked_by"][first:last] == AskedBy.SUPERSEDED
+                values = {name: np.where(superseded, np.nan, column) for name, column in values.items()}
             for name, column in values.items():
                 if np.isfinite(column).any():
                     self.curves.setdefault(name, Curve()).add(rows, column)

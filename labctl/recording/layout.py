@@ -36,6 +36,10 @@ TEXTS = ("message", "summary", "snapshot_after", "checksums")
 """What is only known at the end, of any length: datasets of characters in `provenance`."""
 
 
+SLOTS = ("slot_0", "slot_1")
+"""Where checkpoints are written in turns, so that the last that counts is whole while the next one is written."""
+
+
 class Outcome(enum.StrEnum):
     """How a run stands. The file says RUNNING until it is closed; whether that is LIVE or KILLED, readers
     find out.
@@ -65,11 +69,17 @@ class AskedBy(enum.IntEnum):
     ENDING = 1  # the protocol, once it was told to stop early
     REREAD = 2  # resuming: how the cells are now
     SETTLING = 3  # resuming: in place of pulses that were not applied, or of a verify read that was lost
+    SUPERSEDED = 4  # the protocol, after the checkpoint that it went back to later: done, but it does not know of it
 
 
 READ = 0
 CLOCK = 4
-KINDS = {"read": READ} | {operation.name.lower(): int(operation) for operation in Operation} | {"clock": CLOCK}
+MULTIPLY = 5
+KINDS = (
+    {"read": READ}
+    | {operation.name.lower(): int(operation) for operation in Operation}
+    | {"clock": CLOCK, "multiply": MULTIPLY}
+)
 STATES = {state.name.lower(): int(state) for state in State}
 ASKED_BY = {each.name.lower(): int(each) for each in AskedBy}
 
@@ -83,7 +93,8 @@ class Commit:
     """How far the file is: `commit/record`, the row written last. What it does not count is not there.
 
     pulses: of committed operations, but for those the board did not apply. ended: s since 1970 (in the file
-    whole microseconds), of the run, or so far of its last step.
+    whole microseconds), of the run, or so far of its last step. checkpoints: how many there have been;
+    checkpoint_bytes: what the last of them takes; checkpoint_steps: steps up to the one that it was recorded with.
     """
 
     operations_intended: int = 0
@@ -95,24 +106,34 @@ class Commit:
     outcome: Outcome = Outcome.RUNNING
     ended: float = 0
     samples: int = 0
+    checkpoints: int = 0
+    checkpoint_bytes: int = 0
+    checkpoint_steps: int = 0
 
     @classmethod
     def from_row(cls, row: Iterable[int]) -> Commit:
-        """Runs recorded before there were auxiliaries have no count of samples."""
+        """Runs recorded before there were auxiliaries have no count of samples, nor later ones of checkpoints."""
         operations_intended, events_intended, *rest = (int(number) for number in row)
-        operations, events, steps, pulses, outcome, ended, *samples = rest
+        operations, events, steps, pulses, outcome, ended, *later = rest
         end = (OUTCOMES[outcome], ended / 1e6)
-        return cls(operations_intended, events_intended, operations, events, steps, pulses, *end, *samples)
+        return cls(operations_intended, events_intended, operations, events, steps, pulses, *end, *later)
 
     def row(self) -> NDArray[np.uint64]:
         counts = (self.operations_intended, self.events_intended, self.operations, self.events)
         end = (OUTCOMES.index(self.outcome), round(self.ended * 1e6))
-        return np.array((*counts, self.steps, self.pulses, *end, self.samples), np.uint64)
+        checkpoint = (self.checkpoints, self.checkpoint_bytes, self.checkpoint_steps)
+        return np.array((*counts, self.steps, self.pulses, *end, self.samples, *checkpoint), np.uint64)
 
     @property
     def unsettled(self) -> int:
         """Operations with an intent and no outcome."""
         return self.operations_intended - self.operations
+
+    @property
+    def slot_bytes(self) -> dict[str, int]:
+        """What of each of the `SLOTS` counts: of the one that the last checkpoint was written to, all of it."""
+        last = SLOTS[(self.checkpoints - 1) % len(SLOTS)]
+        return {slot: self.checkpoint_bytes if slot == last else 0 for slot in SLOTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +182,7 @@ OPERATIONS = (
 """One row a batch of pulses or a read."""
 
 
-ENDINGS = {each.name.lower(): int(each) for each in (AskedBy.PROTOCOL, AskedBy.ENDING)}
+STEPS_ASKED_BY = {each.name.lower(): int(each) for each in (AskedBy.PROTOCOL, AskedBy.ENDING, AskedBy.SUPERSEDED)}
 
 
 def steps(phases: Sequence[str], variables: Sequence[Variable]) -> tuple[Column, ...]:
@@ -170,7 +191,7 @@ def steps(phases: Sequence[str], variables: Sequence[Variable]) -> tuple[Column,
         Column("time", "f8", "when the step was done", EPOCH, fill=np.nan, masked=True),
         Column("phase", "u1", "phase of the protocol", flags=phase_codes(phases)),
         Column("first_operation", "u8", "row of its first operation", "1"),
-        Column("asked_by", "u1", "whether the protocol had been told to stop", flags=ENDINGS),
+        Column("asked_by", "u1", "the protocol; once told to stop; before it went back", flags=STEPS_ASKED_BY),
         *(_declared(variable) for variable in variables if not variable.dims),
     )
 

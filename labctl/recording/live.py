@@ -15,10 +15,12 @@ from pathlib import Path
 import h5py
 
 from labctl.recording.checksums import checksums
-from labctl.recording.columns import Block, Flushing, Table
-from labctl.recording.layout import Commit
+from labctl.recording.columns import Block, Bytes, Flushing, Table
+from labctl.recording.ended import write_ended
+from labctl.recording.layout import SLOTS, Commit
 from labctl.recording.skeleton import set_text_attribute, write_text
 from labctl.recording.text import iso_time, json_text
+from labctl.steps import Result
 
 _PATIENCE_S = 1.0
 
@@ -38,6 +40,8 @@ class LiveFile:
         self.auxiliaries = None if around is None else Table(around, "sample", due, commit.samples)
         maps = self._file["maps"]
         self.maps = {name: Block(maps, name, due) for name in maps if name not in ("row", "col")}
+        slots = self._file.get("checkpoint")
+        self.slots = [] if slots is None else [Bytes(slots, name, f"{name}_bytes", due) for name in SLOTS]
         self._record = Block(self._file["commit"], "record", due)
 
     def commit(self, commit: Commit) -> None:
@@ -49,8 +53,13 @@ class LiveFile:
             self._flushing.is_due = False
             h5py.h5f.flush(self._file.id)
         self._sync()
-        self._record.write(commit.row())
+        self._record.write(commit.row()[: self._record.shape[0]])  # a file of an older labctl has room for fewer
         self._sync()
+
+    def copy_ended(self, part: Path, texts: Mapping[str, str], commit: Commit, results: Mapping[str, Result]) -> None:
+        """What `finish` would make of the file as the new file `part`, with `results`, to which this one cannot add."""
+        h5py.h5f.flush(self._file.id)
+        write_ended(self._file, part, texts, commit, results)
 
     def finish(self, texts: Mapping[str, str], commit: Commit) -> None:
         """Texts, columns cut to what counts, what their checksums are, and the outcome last."""
@@ -61,6 +70,8 @@ class LiveFile:
         self.steps.trim(commit.steps)
         if self.auxiliaries is not None:
             self.auxiliaries.trim(commit.samples)
+        for slot, size in zip(self.slots, commit.slot_bytes.values(), strict=False):
+            slot.trim(size)
         write_text(self._file["provenance"], "checksums", json_text(checksums(self._file)))
         self.commit(commit)
         set_text_attribute(self._file, "ended", iso_time(commit.ended))

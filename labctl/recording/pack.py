@@ -70,7 +70,7 @@ def _pack(path: Path, source: h5py.File, commit: Commit, target: Path) -> Packed
     part = target.with_name(target.name + ".part")
     try:
         with file_for_hdf5(part) as disk, h5py.File(disk, "w", libver=skeleton.LIBVER) as copy:
-            copy_run(source, copy, commit, with_texts=True, filters=_FILTERS)
+            copy_run(source, copy, commit, with_end=True, filters=_FILTERS)
         _compare(path, source, part)
         before, after = path.stat().st_size, part.stat().st_size
         if target == path and after >= before:

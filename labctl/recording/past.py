@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -19,16 +19,18 @@ from numpy.typing import NDArray
 from labctl.array import Geometry, Operation, PulseBatch, Scale
 from labctl.errors import RecordingError, ResumeError
 from labctl.recording import layout, skeleton
+from labctl.recording.checkpoint import Checkpoint, decode
 from labctl.recording.full_disks import file_for_hdf5
 from labctl.recording.layout import AskedBy, Commit, Outcome, State
 from labctl.recording.reader import opened, read_text, text, whole
 from labctl.recording.recover import copy_run
 from labctl.recording.text import iso_time, json_text
+from labctl.steps import Variable
 
 _BLOCK = 1 << 20
 """Events read at a time."""
 
-_PULSES = tuple(code for name, code in layout.KINDS.items() if name not in ("read", "clock"))
+_PULSES = tuple(int(operation) for operation in Operation)
 _FIRST = 1
 """The number of a board's first batch after it was switched on."""
 
@@ -90,6 +92,8 @@ class Past:
         names = dict(enumerate(str(steps["phase"].attrs["flag_meanings"]).split()))
         self.phases: list[str] = [names[code] for code in steps["phase"][: self.commit.steps][regular].tolist()]
         around = self._file.get("auxiliaries", {})
+        self.has_checkpoints = "checkpoint" in self._file
+        self.checkpoint: Checkpoint | None = decode(self._file, self.commit) if self.commit.checkpoints else None
         self.auxiliaries = sorted(name for name in around if name not in ("sample", "time"))
         self.adc = self._scale("reading")
         self.dac = self._scale("amplitude")
@@ -139,9 +143,16 @@ class Past:
 
     def pulses_of_endings(self) -> Iterator[PulseBatch]:
         """Pulses that the protocol gave once it was told to stop: it does not ask for them when it goes on."""
+        return self._pulses(self.operations["asked_by"] == AskedBy.ENDING)
+
+    def pulses(self) -> Iterator[PulseBatch]:
+        """All that the cells got, or may have got."""
+        return self._pulses(np.ones(len(self.operations["kind"]), bool))
+
+    def _pulses(self, wanted: NDArray[np.bool_]) -> Iterator[PulseBatch]:
         columns = self.operations
         given = np.isin(columns["kind"], _PULSES) & (columns["state"] != State.NOT_APPLIED)
-        for row in np.flatnonzero(given & (columns["asked_by"] == AskedBy.ENDING)).tolist():
+        for row in np.flatnonzero(given & wanted).tolist():
             cells, amplitude, _ = self.events(int(columns["first_event"][row]), int(columns["events"][row]))
             shape = (float(columns["width"][row]), float(columns["gate"][row]))
             yield PulseBatch(Operation(int(columns["kind"][row])), cells, amplitude, *shape)
@@ -205,13 +216,34 @@ class Past:
         """Whether the file is still the one that was read."""
         return _stamp(self.path) == self._stamp
 
+    def was_declared_by(self, phases: Sequence[str], variables: Sequence[Variable]) -> bool:
+        """Whether the file has columns and maps for what a protocol declares so."""
+        steps = layout.steps(phases, variables)
+        names = [{each.name for each in columns} for columns in (steps, layout.maps(variables))]
+        there = [set(self._file[group]) - own for group, own in (("steps", {"step"}), ("maps", {"row", "col"}))]
+        known = str(self._file["steps/phase"].attrs["flag_meanings"]).split()
+        return names == there and known == [phase.replace(" ", "_") for phase in phases]
+
+    @property
+    def superseded(self) -> tuple[slice, slice]:
+        """The rows of operations and of steps after the last checkpoint; all of them where there was none."""
+        steps = self.commit.checkpoint_steps
+        first = int(np.searchsorted(self.operations["step"], steps))
+        return slice(first, len(self.operations["step"])), slice(steps, self.commit.steps)
+
     def copy_to(self, part: Path, resumption: Mapping[str, Any]) -> Commit:
-        """A whole copy of the file without its end, `resumption` added to the list; its commit."""
+        """A whole copy of the file without its end, `resumption` added to the list; its commit.
+
+        Where the run goes on from a checkpoint, what its protocol did since then is marked.
+        """
         with file_for_hdf5(part) as disk, h5py.File(disk, "w", libver=skeleton.LIBVER) as copy:
-            copy_run(self._file, copy, self.commit, with_texts=False, filters=_PLAIN)
+            copy_run(self._file, copy, self.commit, with_end=False, filters=_PLAIN)
             states = self.operations["state"]
             copy["operations/state"][:] = states
             copy["events/reading"][self.commit.events :] = self.not_read
+            skeleton.describe_flags(copy["operations"], layout.OPERATIONS)
+            if self.has_checkpoints:
+                self._mark_superseded(copy)
             copy["provenance"].attrs["resumptions"] = json_text([*self.resumptions, resumption])
             sent = np.isin(self.operations["kind"], _PULSES) & (states != State.NOT_APPLIED)
             commit = replace(
@@ -225,6 +257,13 @@ class Past:
             skeleton.set_text_attribute(copy, "outcome", Outcome.RUNNING.value)
             skeleton.set_text_attribute(copy, "ended", "")
         return commit
+
+    def _mark_superseded(self, copy: h5py.File) -> None:
+        """How resuming found the cells remains what it is."""
+        operations, steps = self.superseded
+        asked_by = self.operations["asked_by"][operations]
+        copy["operations/asked_by"][operations] = np.where(asked_by == AskedBy.REREAD, asked_by, AskedBy.SUPERSEDED)
+        copy["steps/asked_by"][steps] = AskedBy.SUPERSEDED
 
     def _refuse(self) -> None:
         if self.commit.outcome is Outcome.LIVE:

@@ -192,6 +192,7 @@ def _refuse_cut(path: Path, block: Superblock) -> None:
             raise cut
         counted = {"events": commit.events, "operations": commit.operations, "steps": commit.steps}
         counted["auxiliaries"] = commit.samples
+        counted |= {f"checkpoint/{slot}": size for slot, size in commit.slot_bytes.items()}
         refuse_missing_rows(file, path, counted)
 
 

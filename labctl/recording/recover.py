@@ -40,7 +40,7 @@ def recover(path: Path, to: Path, *, overwrite: bool = False) -> None:
             if commit.outcome is Outcome.LIVE:
                 raise RecordingError(f"{path} is being written; it needs no recovery")
             with file_for_hdf5(part) as disk, h5py.File(disk, "w", libver=skeleton.LIBVER) as copy:
-                copy_run(source, copy, commit, with_texts=commit.outcome is not Outcome.KILLED)
+                copy_run(source, copy, commit, with_end=commit.outcome is not Outcome.KILLED)
                 _settle(copy, commit)
                 skeleton.write_text(copy["provenance"], "checksums", json_text(checksums(copy)))
         os.replace(part, to)
@@ -51,18 +51,21 @@ def recover(path: Path, to: Path, *, overwrite: bool = False) -> None:
 
 
 def copy_run(
-    source: h5py.File, copy: h5py.File, commit: Commit, *, with_texts: bool, filters: Mapping[str, Any] | None = None
+    source: h5py.File, copy: h5py.File, commit: Commit, *, with_end: bool, filters: Mapping[str, Any] | None = None
 ) -> None:
-    """Every group and dataset of a run file, columns cut to what was intended; the texts of its end left out or not.
+    """Every group and dataset of a run file, columns cut to what was intended; what its end brought left out or not.
 
     filters: h5py's names of what compresses the datasets that are chunked; as in `source` where None.
     """
     lengths = {"event": commit.events_intended, "operation": commit.operations_intended}
     lengths |= {"step": commit.steps, "sample": commit.samples}
-    if not with_texts:
+    lengths |= {f"{slot}_bytes": size for slot, size in commit.slot_bytes.items()}
+    if not with_end:
         lengths |= {f"{name}_bytes": 0 for name in layout.TEXTS}
     _copy_attributes(source, copy)
     for group in source.values():
+        if group.name == "/results" and not with_end:
+            continue
         target = copy.create_group(group.name)
         _copy_attributes(group, target)
         for dataset in group.values():

@@ -23,6 +23,7 @@ LIBVER = ("v110", "v110")  # what SWMR needs and what tools built on HDF5 1.10 s
 _OUTCOME_BYTES = 16
 _TIME_BYTES = 32
 _TEXT_CHUNK = 1024
+_SLOT_CHUNK = 1 << 16
 _DIMENSION_ONLY = "This is a netCDF dimension but not a netCDF variable."
 
 
@@ -41,6 +42,7 @@ class RunInfo:
     provenance: Mapping[str, Any]
     auxiliaries: Mapping[str, str]
     arrays: Mapping[str, NDArray[Any]]
+    checkpoints: bool
 
 
 def image(run: RunInfo) -> bytes:
@@ -58,6 +60,8 @@ def image(run: RunInfo) -> bytes:
             _add_table(file, "auxiliaries", "sample", layout.auxiliaries(run.auxiliaries), layout.ROW_CHUNK)
         _add_maps(file, run.geometry, maps)
         _add_commit(file)
+        if run.checkpoints:
+            _add_checkpoint(file)
         _add_provenance(file, run.provenance)
         _add_settings(file, run.geometry, run.arrays)
         _choose_plot(file, maps)
@@ -85,6 +89,13 @@ def write_commit(file: h5py.File, commit: Commit) -> None:
     """Into the commit record, which of a file of an older labctl takes as many of the numbers as it has room for."""
     record = file["commit/record"]
     record[:] = commit.row()[: len(record)]
+
+
+def describe_flags(group: h5py.Group, columns: Sequence[Column]) -> None:
+    """Name every flag that `columns` of `group` may have from now on: an older labctl knew fewer."""
+    for column in columns:
+        if column.flags and column.name in group:
+            _describe_flags(group[column.name], column.flags)
 
 
 def is_dimension_only(dataset: h5py.Dataset) -> bool:
@@ -124,7 +135,7 @@ def _describe(file: h5py.File, run: RunInfo) -> None:
 def _add_table(file: h5py.File, group_name: str, dimension: str, columns: Sequence[Column], chunk: int) -> None:
     group = file.create_group(group_name)
     group.attrs["NX_class"] = "NXcollection"
-    scale = _add_dimension(group, dimension, 0, None, chunk)
+    scale = add_dimension(group, dimension, 0, None, chunk)
     for column in columns:
         dataset = _add_column(group, column, (0,), (None,), (chunk,))
         dataset.dims[0].attach_scale(scale)
@@ -152,7 +163,7 @@ def _add_commit(file: h5py.File) -> None:
     group.attrs["NX_class"] = "NXcollection"
     fields = [field.name for field in dataclasses.fields(Commit)]
     shape = (len(fields),)
-    scale = _add_dimension(group, "field", len(fields), len(fields), len(fields))
+    scale = add_dimension(group, "field", len(fields), len(fields), len(fields))
     column = Column("record", "u8", "how far this file is; what it does not count is not there")
     dataset = _add_column(group, column, shape, shape, shape)
     dataset.attrs["field_meanings"] = " ".join(fields)
@@ -168,10 +179,20 @@ def _add_provenance(file: h5py.File, provenance: Mapping[str, Any]) -> None:
         if not _is_flat(content):
             group.attrs[name] = json_text(content)
     for name in layout.TEXTS:
-        scale = _add_dimension(group, f"{name}_bytes", 0, None, _TEXT_CHUNK)
+        scale = add_dimension(group, f"{name}_bytes", 0, None, _TEXT_CHUNK)
         text = group.create_dataset(name, (0,), "S1", maxshape=(None,), chunks=(_TEXT_CHUNK,))
         text.attrs["_Encoding"] = "utf-8"
         text.dims[0].attach_scale(scale)
+
+
+def _add_checkpoint(file: h5py.File) -> None:
+    """Room for the bytes of two checkpoints, which grows."""
+    group = file.create_group("checkpoint")
+    group.attrs["NX_class"] = "NXcollection"
+    for name in layout.SLOTS:
+        scale = add_dimension(group, f"{name}_bytes", 0, None, _SLOT_CHUNK)
+        column = Column(name, "u1", "bytes of an .npz file: what the protocol goes on from", "1")
+        _add_column(group, column, (0,), (None,), (_SLOT_CHUNK,)).dims[0].attach_scale(scale)
 
 
 def _add_settings(file: h5py.File, geometry: Geometry, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -186,13 +207,14 @@ def _add_settings(file: h5py.File, geometry: Geometry, arrays: Mapping[str, NDAr
         is_map = values.shape == (geometry.rows, geometry.cols)
         for axis, size in enumerate(values.shape):
             dimension = ("row", "col")[axis] if is_map else f"{name}_{axis}"
-            scale = group[dimension] if dimension in group else _add_dimension(group, dimension, size, size, size or 1)
+            scale = group[dimension] if dimension in group else add_dimension(group, dimension, size, size, size or 1)
             dataset.dims[axis].attach_scale(scale)
 
 
-def _add_dimension(group: h5py.Group, name: str, size: int, limit: int | None, chunk: int) -> h5py.Dataset:
+def add_dimension(group: h5py.Group, name: str, size: int, limit: int | None, chunk: int) -> h5py.Dataset:
     """A dimension without coordinates, the netCDF-4 way: a dataset of nothing but its length."""
-    scale = group.create_dataset(name, (size,), "f4", maxshape=(limit,), chunks=(chunk,))
+    chunks: dict[str, Any] = {} if limit == 0 else {"maxshape": (limit,), "chunks": (chunk,)}
+    scale = group.create_dataset(name, (size,), "f4", **chunks)
     scale.make_scale(f"{_DIMENSION_ONLY} {size:9d}")
     return scale
 
@@ -216,13 +238,17 @@ def _add_column(
     if column.masked:
         dataset.attrs["_FillValue"] = dtype.type(column.fill)
     if column.flags:
-        dataset.attrs["flag_values"] = np.array(list(column.flags.values()), dtype)
-        dataset.attrs["flag_meanings"] = " ".join(name.replace(" ", "_") for name in column.flags)
+        _describe_flags(dataset, column.flags)
     if column.scale:
         dataset.attrs["scale_factor"] = np.float64(column.scale.step)
         dataset.attrs["add_offset"] = np.float64(column.scale.offset)
         dataset.attrs["top_code"] = dtype.type(column.scale.top)
     return dataset
+
+
+def _describe_flags(dataset: h5py.Dataset, flags: Mapping[str, int]) -> None:
+    dataset.attrs["flag_values"] = np.array(list(flags.values()), dataset.dtype)
+    dataset.attrs["flag_meanings"] = " ".join(name.replace(" ", "_") for name in flags)
 
 
 def _choose_plot(file: h5py.File, maps: Sequence[Column]) -> None:

@@ -11,6 +11,7 @@ from labctl.array import Scale
 from labctl.recording import layout
 from labctl.recording.findings import Finding, error
 from labctl.recording.layout import Column, Commit, Outcome
+from labctl.recording.skeleton import is_dimension_only
 
 DIMENSIONS = {"events": "event", "operations": "operation", "steps": "step", "auxiliaries": "sample"}
 """Of each table."""
@@ -37,6 +38,9 @@ def check_structure(file: h5py.File, commit: Commit) -> Iterator[Finding]:
             yield from _table(file[name], commit)
     yield from _maps(file)
     yield from _provenance(file["provenance"], commit)
+    yield from _checkpoint(file, commit)
+    for dataset in file.get("results", {}).values():
+        yield from _result(dataset)
 
 
 def counted(table: str, commit: Commit) -> int:
@@ -135,3 +139,27 @@ def _provenance(group: h5py.Group, commit: Commit) -> Iterator[Finding]:
         length = group.get(f"{name}_bytes")
         if length is not None and length.shape != group[name].shape and not is_open:
             yield error(f"provenance/{name} has another length than its dimension")
+
+
+def _checkpoint(file: h5py.File, commit: Commit) -> Iterator[Finding]:
+    if "checkpoint" not in file:
+        if commit.checkpoints:
+            yield error("checkpoint is missing, though one was committed")
+        return
+    for slot, size in commit.slot_bytes.items():
+        dataset = file["checkpoint"].get(slot)
+        if dataset is None:
+            yield error(f"checkpoint/{slot} is missing")
+            continue
+        yield from _described(dataset)
+        yield from _dimensions(dataset, (f"{slot}_bytes",))
+        yield from _length(dataset, size, commit)
+
+
+def _result(dataset: h5py.Dataset) -> Iterator[Finding]:
+    """Of any dimensions, but each with a scale."""
+    if is_dimension_only(dataset):
+        return
+    yield from _described(dataset)
+    if not dataset.is_scale and not all(len(each) == 1 for each in dataset.dims):
+        yield error(f"{dataset.name[1:]} lacks a dimension")

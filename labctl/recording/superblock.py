@@ -64,13 +64,14 @@ def plainly(path: Path) -> Iterator[h5py.File]:
 
 
 def refuse_missing_rows(file: h5py.File, path: Path, rows: Mapping[str, int]) -> None:
-    """RecordingError where rows that count, by group, lie in the missing part of `path`, or metadata does (OSError)."""
+    """RecordingError where rows that count, by group or by dataset, lie in the missing part of `path`, or metadata does
+    (OSError)."""
     size = path.stat().st_size
     for group in file.values():
         dict(group.attrs)
         for dataset in group.values():
             dict(dataset.attrs)
-            counted = rows.get(group.name[1:], 0)
+            counted = rows.get(dataset.name[1:], rows.get(group.name[1:], 0))
             if dataset.chunks and any(first < counted and end > size for first, end in _chunks(dataset)):
                 raise RecordingError(f"{path} is not a whole run file: rows of {dataset.name} are cut off")
 

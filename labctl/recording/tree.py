@@ -38,7 +38,9 @@ def open_tree(path: Path, commit: Commit, *, swmr: bool) -> xarray.DataTree:
         groups["auxiliaries"].dataset = groups["auxiliaries"].to_dataset().isel(sample=slice(commit.samples))
     if commit.outcome in (Outcome.LIVE, Outcome.KILLED):
         groups["provenance"].dataset = groups["provenance"].to_dataset().assign(dict.fromkeys(layout.TEXTS, ""))
-    del tree["commit"]
+    for name in ("commit", "checkpoint"):
+        if name in groups:
+            del tree[name]
     tree.attrs |= {
         "outcome": commit.outcome.value,
         "ended": iso_time(commit.ended),

@@ -12,6 +12,7 @@ import h5py
 import msgspec
 
 from labctl.errors import NoRunError, RecordingError
+from labctl.recording.checkpoint import decode
 from labctl.recording.checksums import checksum, checksums
 from labctl.recording.consistency import check_rows
 from labctl.recording.findings import Finding, Severity, error, warning
@@ -67,7 +68,7 @@ def verify(path: str | Path) -> Verified:
     try:
         with opened(path) as (file, commit), whole(path):
             outcome = commit.outcome
-            for check in (check_structure, check_rows, _check_checksums, _check_completeness):
+            for check in (check_structure, check_rows, _check_checkpoint, _check_checksums, _check_completeness):
                 findings += check(file, commit)
     except RecordingError as problem:
         if isinstance(problem, NoRunError) and not path.exists():
@@ -93,6 +94,15 @@ def _check_checksums(file: h5py.File, commit: Commit) -> Iterator[Finding]:
             yield error(f"{name} was added after the run ended")
         elif found[name] != expected[name]:
             yield error(f"{name} does not hold what was recorded: its checksum is another")
+
+
+def _check_checkpoint(file: h5py.File, commit: Commit) -> Iterator[Finding]:
+    """That a run could go on from it; in a live file it may be overwritten just now."""
+    if commit.checkpoints and commit.outcome is not Outcome.LIVE and "checkpoint" in file:
+        try:
+            decode(file, commit)
+        except ValueError as problem:
+            yield error(str(problem))
 
 
 def _check_completeness(file: h5py.File, commit: Commit) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ import contextlib
 import math
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +23,12 @@ from numpy.typing import NDArray
 from labctl.array import Geometry, PulseBatch, Readout, Scale
 from labctl.errors import RecordingError
 from labctl.recording import layout, names, skeleton
+from labctl.recording.checkpoint import encode
 from labctl.recording.layout import AskedBy, Commit, Outcome, State
 from labctl.recording.live import LiveFile
 from labctl.recording.past import Past, continue_run
 from labctl.recording.text import json_text
-from labctl.steps import Step, Variable
+from labctl.steps import Result, Step, Variable
 
 
 class RunWriter:
@@ -83,6 +85,7 @@ class RunWriter:
         provenance: Mapping[str, Any],
         auxiliaries: Mapping[str, str] | None = None,
         arrays: Mapping[str, NDArray[Any]] | None = None,
+        checkpoints: bool = False,
         fsync: bool = False,
     ) -> Self:
         """Start the run file `path`. `started`: s since 1970 on the array's clock.
@@ -90,10 +93,10 @@ class RunWriter:
         provenance: text and numbers become attributes of the file, for search (`chip_serial`, `operator`,
         `labctl_version`, ...); everything else becomes JSON text in the group `provenance`.
         auxiliaries: name to unit of what `sample` will be given. arrays: path to value of the settings that are
-        arrays. Raises RecordingError where `path` exists or cannot be written. A file that has the name of a run is
-        whole: it is written under another name and then renamed.
+        arrays. checkpoints: steps may carry some. Raises RecordingError where `path` exists or cannot be written. A
+        file that has the name of a run is whole: it is written under another name and then renamed.
         """
-        known = (provenance, auxiliaries or {}, arrays or {})
+        known = (provenance, auxiliaries or {}, arrays or {}, checkpoints)
         image = skeleton.image(
             skeleton.RunInfo(protocol, title, phases, variables, geometry, dac, adc, started, *known)
         )
@@ -231,8 +234,28 @@ class RunWriter:
         }
         self._record_settled(operation, {})
 
-    def step(self, step: Step, *, time: float) -> None:
-        """Record a step with its scalars, and overwrite the maps it carries. `time`: s since 1970."""
+    def record_product(self, vectors: int, *, time: float, voltage: float | None = None) -> None:
+        """Record that the array multiplied so many input vectors (of bit-serial ones, planes) from `time` on, s since
+        1970. What came of it is not recorded. voltage: V of the inputs, where they have one."""
+        self._refuse_open_exchange()
+        last = self._last
+        operation = {
+            "kind": layout.MULTIPLY,
+            "first_event": last.events,
+            "repeats": vectors,
+            "start": time,
+            "step": last.steps,
+            "state": State.DONE,
+            "read_voltage": np.nan if voltage is None else voltage,
+            "asked_by": self.asked_by,
+        }
+        self._record_settled(operation, {})
+
+    def step(self, step: Step, *, time: float, generator: np.random.Generator | None = None) -> None:
+        """Record a step with its scalars and its checkpoint, and overwrite the maps it carries.
+
+        time: s since 1970. generator: the protocol's, as it stands, for the checkpoint, which needs it.
+        """
         self._check_step(step)
         last = self._last
         row = {
@@ -243,7 +266,14 @@ class RunWriter:
             "asked_by": self.asked_by,
         }
         commit = replace(last, steps=last.steps + 1, ended=time)
+        checkpoint = None
+        if step.checkpoint is not None and generator is not None:
+            checkpoint = encode(step.checkpoint, generator)
+            numbers = (last.checkpoints + 1, len(checkpoint), commit.steps)
+            commit = replace(commit, checkpoints=numbers[0], checkpoint_bytes=numbers[1], checkpoint_steps=numbers[2])
         with self._writing():
+            if checkpoint is not None:
+                self._file.slots[last.checkpoints % len(self._file.slots)].write(checkpoint)
             for name, values in step.maps.items():
                 self._file.maps[name].write(values)
             self._file.steps.write(last.steps, _one_row(row))
@@ -276,11 +306,13 @@ class RunWriter:
         message: str = "",
         summary: Mapping[str, Any] | None = None,
         snapshot_after: Mapping[str, Any] | None = None,
+        arrays: Mapping[str, Result] | None = None,
     ) -> None:
         """End the run and make its file an ordinary one; an exchange still open is of unknown dose.
 
-        time: when it ended, s since 1970; without, when the last step did. May be called again. After a write
-        error it lets go of the file, which stays as a killed run's would.
+        time: when it ended, s since 1970; without, when the last step did. arrays: for the group `results`; then a
+        whole copy takes the place of the file, which until then stays as a killed run's. May be called again. After a
+        write error it lets go of the file, which stays as a killed run's would.
         """
         if self._closed:
             return
@@ -293,7 +325,10 @@ class RunWriter:
                 ended = round(self._last.ended if time is None else time, 6)  # as the commit has it
                 commit = replace(self._last, outcome=outcome, ended=ended)
                 with self._writing():
-                    self._file.finish(texts, commit)
+                    if arrays:
+                        self._end_in_copy(texts, commit, arrays)
+                    else:
+                        self._file.finish(texts, commit)
         finally:
             self._closed = True
             self._file.close()
@@ -307,6 +342,16 @@ class RunWriter:
     ) -> None:
         """A run left without `close` ends as failed, with the error's text."""
         self.close(Outcome.FAILED, message=str(error) if error else "ended without an outcome")
+
+    def _end_in_copy(self, texts: Mapping[str, str], commit: Commit, arrays: Mapping[str, Result]) -> None:
+        part = self.path.with_name(self.path.name + ".part")
+        try:
+            self._file.copy_ended(part, texts, commit, arrays)
+            self._file.close()  # or Windows would not let it be replaced
+            shutil.copymode(self.path, part)
+            os.replace(part, self.path)
+        finally:
+            part.unlink(missing_ok=True)
 
     def _record_settled(self, operation: Mapping[str, Any], events: Mapping[str, NDArray[Any]]) -> None:
         """One operation that was over when it was told of, with its events."""
@@ -385,6 +430,8 @@ class RunWriter:
         unknown = (step.values.keys() - self._scalars) | (step.maps.keys() - self._file.maps.keys())
         if unknown:
             raise RecordingError(f"the protocol did not declare `{min(unknown)}`")
+        if step.checkpoint is not None and not self._file.slots:
+            raise RecordingError("the protocol did not declare that its steps have checkpoints")
         if step.phase not in self._phases:
             raise RecordingError(f"the protocol did not declare the phase `{step.phase}`")
         for name, values in step.maps.items():

@@ -3,7 +3,7 @@
 from labctl.runner.auxiliaries import AuxiliarySampler
 from labctl.runner.preparing import Prepared, prepare
 from labctl.runner.recorded_array import RecordedArray
-from labctl.runner.resumed_array import Reread
+from labctl.runner.rereading import Reread
 from labctl.runner.resuming import resume
 from labctl.runner.running import Progress, RunResult, run
 

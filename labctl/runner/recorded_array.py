@@ -9,7 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labctl.array import Capability, Cells, Clock, Geometry, MemoryArray, PulseBatch, PulseLimits, Readout, Scale
+from labctl.array import (
+    BitProducts,
+    Capability,
+    Cells,
+    Clock,
+    Geometry,
+    MemoryArray,
+    PulseBatch,
+    PulseLimits,
+    Readout,
+    Scale,
+    Window,
+)
 from labctl.bench.limits import LimitGuard
 from labctl.errors import InstrumentError
 from labctl.recording.layout import State
@@ -17,16 +29,17 @@ from labctl.recording.writer import RunWriter
 
 
 class NotedClock:
-    """A clock whose answers are recorded."""
+    """A clock whose answers are recorded. told: the last of them, s since 1970."""
 
     def __init__(self, clock: Clock, writer: RunWriter) -> None:
         self._clock = clock
         self._writer = writer
+        self.told = 0.0
 
     def now(self) -> float:
-        time = self._clock.now()
-        self._writer.record_clock(time)
-        return time
+        self.told = self._clock.now()
+        self._writer.record_clock(self.told)
+        return self.told
 
     def sleep_until(self, time: float) -> None:
         self._clock.sleep_until(time)
@@ -44,7 +57,8 @@ class RecordedArray:
         self.capabilities: Capability = array.capabilities
         self.dac: Scale = array.dac
         self.adc: Scale = array.adc
-        self.clock: Clock = NotedClock(array.clock, writer)
+        self.clock: Clock = (noted := NotedClock(array.clock, writer))
+        self._noted = noted
         self.limits: PulseLimits = guard.limits
         self.began = self.time = array.clock.now()
         """When the last exchange ended (before one, when it began), s since 1970 on the array's clock."""
@@ -74,7 +88,18 @@ class RecordedArray:
 
     def multiply(self, inputs: NDArray[np.float32], transpose: bool = False) -> NDArray[np.float32]:
         self._guard.check_multiply(inputs)
-        return self._array.multiply(inputs, transpose)
+        products = self._array.multiply(inputs, transpose)
+        self._writer.record_product(len(inputs), time=self._latest)
+        return products
+
+    def multiply_bits(
+        self, codes: NDArray[np.uint8], window: Window, bits: int, voltage: float, full_scale: float
+    ) -> BitProducts:
+        self._guard.check_multiply_bits(voltage)
+        products = self._array.multiply_bits(codes, window, bits, voltage, full_scale)
+        self._writer.record_product(bits * len(codes), time=self._latest, voltage=voltage)
+        self.time = products.time
+        return products
 
     def snapshot(self) -> Mapping[str, Any]:
         return self._array.snapshot()
@@ -82,10 +107,15 @@ class RecordedArray:
     def safe_state(self, timeout_s: float = 2.0) -> None:
         self._array.safe_state(timeout_s)
 
+    @property
+    def _latest(self) -> float:
+        """The latest time known without asking for it."""
+        return max(self.time, self._noted.told)
+
     @contextlib.contextmanager
     def _intended(self, batches: tuple[PulseBatch, ...]) -> Iterator[None]:
         self._guard.check(batches)
-        self._writer.intend(batches, time=self.time, sequences=self._sequences(len(batches)))
+        self._writer.intend(batches, time=self._latest, sequences=self._sequences(len(batches)))
         try:
             yield
         except InstrumentError as problem:

@@ -4,41 +4,32 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labctl.array import Capability, Cells, Clock, Geometry, MemoryArray, PulseBatch, PulseLimits, Readout, Scale
+from labctl.array import (
+    BitProducts,
+    Capability,
+    Cells,
+    Clock,
+    Geometry,
+    MemoryArray,
+    PulseBatch,
+    PulseLimits,
+    Readout,
+    Scale,
+    Window,
+)
 from labctl.bench.limits import LimitGuard
 from labctl.errors import ResumeError
 from labctl.recording.layout import AskedBy
 from labctl.recording.past import Past
 from labctl.recording.writer import RunWriter
 from labctl.runner.recorded_array import RecordedArray
+from labctl.runner.rereading import Reread, reread
 from labctl.runner.retracing import Retraced, Retracing
-
-FACTOR = 3
-"""A cell that reads so many times more or less than it did is not as the run left it."""
-
-_NOISE_STEPS = 8
-"""Steps of the converter within which two readings are not told apart by their ratio."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reread:
-    """How the cells of a run read when it was resumed.
-
-    cells: that the run had read or pulsed. compared: of these, those it had pulsed, and read since; where there are
-    none, those it had read. changed: of these, those that read `FACTOR` times more or less than then. median_change: of
-    the others that conduct, relative; NaN where there are none.
-    """
-
-    cells: int
-    compared: int
-    changed: int
-    median_change: float
 
 
 class ResumedArray:
@@ -90,7 +81,7 @@ class ResumedArray:
                 raise ResumeError(
                     "cannot be resumed: the protocol ends before what was recorded does; nothing was sent"
                 )
-            readout = self._reread()
+            readout = reread(self._array, self._past, self._check)
             self._guard.count(*self._past.pulses_of_endings())
             self._writer = self._begin()
             self._live = RecordedArray(self._array, self._guard, self._writer)
@@ -119,19 +110,25 @@ class ResumedArray:
         return self._retracing.read(cells, repeats, voltage)
 
     def multiply(self, inputs: NDArray[np.float32], transpose: bool = False) -> NDArray[np.float32]:
-        self._refuse_unrecorded("a multiplication")
+        self._refuse_unrecorded("a multiplication", "of whose products there is no record")
         return self.live().multiply(inputs, transpose)
 
+    def multiply_bits(
+        self, codes: NDArray[np.uint8], window: Window, bits: int, voltage: float, full_scale: float
+    ) -> BitProducts:
+        self._refuse_unrecorded("a multiplication", "of whose products there is no record")
+        return self.live().multiply_bits(codes, window, bits, voltage, full_scale)
+
     def snapshot(self) -> Mapping[str, Any]:
-        self._refuse_unrecorded("a snapshot")
+        self._refuse_unrecorded("a snapshot", "of which there is no record")
         return self._array.snapshot()
 
     def safe_state(self, timeout_s: float = 2.0) -> None:
         self._array.safe_state(timeout_s)
 
-    def _refuse_unrecorded(self, what: str) -> None:
+    def _refuse_unrecorded(self, what: str, why: str) -> None:
         if not self._retracing.is_over:
-            raise ResumeError(f"cannot be resumed: the protocol went by {what}, of which there is no record")
+            raise ResumeError(f"cannot be resumed: the protocol went by {what}, {why}")
 
     def _retraced(self, batches: Sequence[PulseBatch], *, verify: bool) -> list[tuple[PulseBatch, Retraced]]:
         """What the file says of each batch; what was given counts towards the limits."""
@@ -152,31 +149,6 @@ class ResumedArray:
         assert self._writer is not None
         with self._writer.asking(AskedBy.SETTLING):
             yield live
-
-    def _reread(self) -> Readout | None:
-        """Every cell of the run as it is now; None where it had not come to any. Raises what `check` does."""
-        last = self._past.last_known()
-        cells = np.flatnonzero(last.touched).astype(np.uint32)
-        if not len(cells):
-            return None
-        readout = self._array.read(None if last.touched.all() else cells)
-        before = last.code[cells]
-        known = before != self._past.not_read
-        pulsed = known & last.pulsed[cells]  # those it has not moved would say nothing of those it has
-        self._check(compared(readout, before, pulsed if pulsed.any() else known))
-        return readout
-
-
-def compared(now: Readout, before: NDArray[Any], known: NDArray[np.bool_]) -> Reread:
-    """`now` against (n,) codes `before`, which are `known` of some cells only."""
-    new, old = now.conductance[0][known].astype(np.float64), now.scale.values(before)[known].astype(np.float64)
-    least = _NOISE_STEPS * now.scale.step
-    high, low = np.maximum(new, old), np.maximum(np.minimum(new, old), 0.0)
-    changed = (high > least) & (high > FACTOR * low)
-    conducting = ~changed & (old > least)
-    change = np.abs(new[conducting] / old[conducting] - 1)
-    median = float(np.median(change)) if len(change) else float("nan")
-    return Reread(len(known), int(np.count_nonzero(known)), int(np.count_nonzero(changed)), median)
 
 
 class _ResumedClock:

@@ -1,7 +1,8 @@
 """Resumes an interrupted run from its file: the protocol goes through what it did, then on from there.
 
 Nothing that was recorded is done again. The file answers the protocol until it stands where it stood; then the cells
-are read, what became of the pulses in flight is found out, and the run goes on in the same file.
+are read, what became of the pulses in flight is found out, and the run goes on in the same file. A protocol with
+checkpoints is not gone through: it is given the last of them, and the array as it is now.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from labctl.bench.live import BenchArray
 from labctl.bench.reservations import Reservation
 from labctl.errors import ResumeError
 from labctl.recording.catalogue import Catalogue, Query
+from labctl.recording.layout import AskedBy
 from labctl.recording.past import Past
 from labctl.recording.writer import RunWriter
 from labctl.runner.preparing import Prepared, prepare
 from labctl.runner.recorded_array import RecordedArray
-from labctl.runner.resumed_array import FACTOR, Reread, ResumedArray
+from labctl.runner.rereading import FACTOR, Reread, reread
+from labctl.runner.resumed_array import ResumedArray
 from labctl.runner.running import Progress, Run, RunResult, ignore
 from labctl.runner.sparing import people_exclude
 from labctl.runner.telling import tell
@@ -65,10 +68,14 @@ def resume(
         if not force:
             _refuse_other_times(past, array)
         prepared = prepare(protocol or str(past.attributes["protocol"]), array, **past.settings)
-        return _ResumedRun(past, prepared, array, reservation, progress or ignore, fsync, command, force).go()
+        _refuse_other_protocol(past, prepared.procedure)
+        kind = _RunFromCheckpoint if past.has_checkpoints else _RetracedRun
+        return kind(past, prepared, array, reservation, progress or ignore, fsync, command, force).go()
 
 
 class _ResumedRun(Run):
+    """A run that goes on in its file."""
+
     def __init__(
         self,
         past: Past,
@@ -84,19 +91,74 @@ class _ResumedRun(Run):
         super().__init__(prepared, array, reservation, past.path.parent, seed, progress, fsync, command)
         self._past = past
         self._force = force
-        self._phases = deque(past.phases)
-        self._maps: dict[str, NDArray[Any]] = {}
         self._in_doubt = 0
         self._applied: int | None = None
         self._others: list[str] = []
 
-    def _begin(self) -> ResumedArray:
+    def _settle(self) -> None:
+        """Find out what became of the pulses in flight."""
         doubtful, driver = self._past.doubtful, self.array.driver
         self._in_doubt = doubtful.stop - doubtful.start
         knows = Capability.SEQUENCE in driver.capabilities
         self._others = later_runs(self._past, self.array)
         self._applied = self._past.settle(driver.sequence if self._in_doubt and knows and not self._others else None)
-        return ResumedArray(driver, self.array.guard, self._past, self._check, self._reopen)
+
+    def _check(self, reread: Reread) -> None:
+        """Raises ResumeError where the cells are not as the run left them."""
+        self.reread = reread
+        most = _MOST_CHANGED_BY_OTHERS if self._others else _MOST_CHANGED
+        if reread.changed <= most * reread.compared:
+            return
+        cause = "a simulated chip without a `state` is new each time"
+        if self._others:
+            cause = f"the chip has been in {self._others[-1]} since"
+        told = (
+            f"{reread.changed:,} of {reread.compared:,} cells read more than {FACTOR} times more or less than when the "
+            f"run ended: this is not the state it left the chip in ({cause})"
+        )
+        if not self._force:
+            raise ResumeError(f"{told}; nothing was pulsed, --force goes on nevertheless")
+        tell(f"labctl: {told}; resumed nevertheless")
+
+    def _reopen(self) -> RunWriter:
+        """The file, open for more."""
+        procedure, commit = self.prepared.procedure, self._past.commit
+        resumption = {
+            **self._circumstances(self._snapshot()),
+            "first_step": commit.steps,
+            "first_operation": commit.operations_intended,
+            "first_event": commit.events_intended,
+            "operations_in_doubt": self._in_doubt,
+            "of_which_applied": self._applied,
+            "reread": asdict(self.reread) if self.reread else None,
+            **self._resumed_from(),
+            "before": self._past.ending(),
+        }
+        writer = RunWriter.reopen(
+            self._past,
+            phases=procedure.phases,
+            variables=procedure.variables,
+            resumption=resumption,
+            fsync=self.fsync,
+        )
+        return self._opened(writer)
+
+    def _resumed_from(self) -> dict[str, Any]:
+        """More for the record of the resumption."""
+        return {}
+
+
+class _RetracedRun(_ResumedRun):
+    """Of a protocol that is gone through again, answered by the file."""
+
+    def __init__(self, past: Past, *given: Any) -> None:
+        super().__init__(past, *given)
+        self._phases = deque(past.phases)
+        self._maps: dict[str, NDArray[Any]] = {}
+
+    def _begin(self) -> ResumedArray:
+        self._settle()
+        return ResumedArray(self.array.driver, self.array.guard, self._past, self._check, self._reopen)
 
     def _drive(self, array: RecordedArray | ResumedArray) -> dict[str, Any]:
         summary = super()._drive(array)
@@ -124,46 +186,47 @@ class _ResumedRun(Run):
             raise StopRequested
         super()._note_stop()
 
-    def _check(self, reread: Reread) -> None:
-        """Raises ResumeError where the cells are not as the run left them."""
-        self.reread = reread
-        most = _MOST_CHANGED_BY_OTHERS if self._others else _MOST_CHANGED
-        if reread.changed <= most * reread.compared:
-            return
-        cause = "a simulated chip without a `state` is new each time"
-        if self._others:
-            cause = f"the chip has been in {self._others[-1]} since"
-        told = (
-            f"{reread.changed:,} of {reread.compared:,} cells read more than {FACTOR} times more or less than when the "
-            f"run ended: this is not the state it left the chip in ({cause})"
-        )
-        if not self._force:
-            raise ResumeError(f"{told}; nothing was pulsed, --force goes on nevertheless")
-        tell(f"labctl: {told}; resumed nevertheless")
-
     def _reopen(self) -> RunWriter:
-        """The file, open for more, with its maps as they were."""
-        procedure, commit = self.prepared.procedure, self._past.commit
-        resumption = {
-            **self._circumstances(self._snapshot()),
-            "first_step": commit.steps,
-            "first_operation": commit.operations_intended,
-            "first_event": commit.events_intended,
-            "operations_in_doubt": self._in_doubt,
-            "of_which_applied": self._applied,
-            "reread": asdict(self.reread) if self.reread else None,
-            "before": self._past.ending(),
-        }
-        writer = RunWriter.reopen(
-            self._past,
-            phases=procedure.phases,
-            variables=procedure.variables,
-            resumption=resumption,
-            fsync=self.fsync,
-        )
-        self._opened(writer)
+        """With its maps as they were."""
+        writer = super()._reopen()
         writer.restore(self._maps)
         return writer
+
+
+class _RunFromCheckpoint(_ResumedRun):
+    """Of a protocol that is given its last checkpoint, or none where it had not come to any."""
+
+    def _begin(self) -> RecordedArray:
+        self._settle()
+        driver, guard, past = self.array.driver, self.array.guard, self._past
+        readout = reread(driver, past, self._check)
+        guard.count(*past.pulses())
+        if past.checkpoint is not None:
+            self.rng = past.checkpoint.generator(self.seed)
+        tell(f"labctl: {self._told()}")
+        writer = self._reopen()
+        if readout is not None:
+            with writer.asking(AskedBy.REREAD):
+                writer.record_read(readout)
+        return RecordedArray(driver, guard, writer)
+
+    def _told(self) -> str:
+        _, steps = self._past.superseded
+        if self._past.checkpoint is None:
+            return "it had recorded no checkpoint: it begins anew, on the array as it is"
+        again = f"the {steps.stop - steps.start:,} since then are done anew" if steps.stop > steps.start else "its last"
+        return f"it goes on from the checkpoint of its step {steps.start:,}, {again}"
+
+    def _checkpoint(self) -> dict[str, NDArray[Any]] | None:
+        return None if self._past.checkpoint is None else self._past.checkpoint.arrays
+
+    def _resumed_from(self) -> dict[str, Any]:
+        operations, steps = self._past.superseded
+        return {
+            "checkpoint_steps": self._past.commit.checkpoint_steps,
+            "superseded_steps": steps.stop - steps.start,
+            "superseded_operations": operations.stop - operations.start,
+        }
 
 
 def later_runs(past: Past, array: BenchArray) -> list[str]:
@@ -190,6 +253,20 @@ def _refuse_other_array(past: Past, array: BenchArray) -> None:
     for what, (then, now) in recorded.items():
         if then != now:
             raise ResumeError(f"{past.path.name} cannot be resumed here: its {what} was {then}, this bench's is {now}")
+
+
+def _refuse_other_protocol(past: Past, procedure: Procedure) -> None:
+    """Raises ResumeError where `procedure` is not what its run was recorded by, as far as nothing else would tell."""
+    if procedure.checkpoints != past.has_checkpoints:
+        differing = "checkpoints, or none"
+    elif past.has_checkpoints and not past.was_declared_by(procedure.phases, procedure.variables):
+        differing = "phases, or variables"
+    else:
+        return
+    raise ResumeError(
+        f"{past.path.name} cannot be resumed: the protocol declares other {differing}: it is not what it was when the "
+        "run was recorded; nothing was sent"
+    )
 
 
 def _refuse_other_times(past: Past, array: BenchArray) -> None:

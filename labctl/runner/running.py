@@ -10,12 +10,13 @@ import contextlib
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from labctl import __version__
 from labctl.bench.live import BenchArray, SafeStateReport, not_safe
@@ -24,14 +25,16 @@ from labctl.errors import Interrupted, LabctlError, RunError, SettingsError
 from labctl.provenance import array_settings, describe_settings, source_state
 from labctl.recording.layout import AskedBy, Outcome
 from labctl.recording.names import new_run_path
+from labctl.recording.results import split
 from labctl.recording.writer import RunWriter
 from labctl.runner.auxiliaries import AuxiliarySampler
 from labctl.runner.preparing import Prepared, prepare
 from labctl.runner.recorded_array import RecordedArray
-from labctl.runner.resumed_array import Reread, ResumedArray
+from labctl.runner.rereading import Reread
+from labctl.runner.resumed_array import ResumedArray
 from labctl.runner.sparing import excluded_count, sparing, warn_of_wear
 from labctl.runner.stopping import StopSwitch
-from labctl.steps import Procedure, Step, StopRequested
+from labctl.steps import Procedure, Result, Step, Steps, StopRequested
 
 Progress = Callable[[Step], None]
 _LARGEST_SEED = 2**63 - 1
@@ -45,7 +48,7 @@ class RunResult:
     """How a run ended. `summary` is the protocol's own; `safe_state` one report an instrument.
 
     bench_s: s that it took on the array's own clock. missed: auxiliary to when it gave no reading. reread: how the
-    cells were when the run was resumed; None for one that was not.
+    cells were when the run was resumed; None for one that was not. results: the arrays that the protocol returned.
     """
 
     path: Path
@@ -57,6 +60,7 @@ class RunResult:
     bench_s: float
     missed: Mapping[str, str]
     reread: Reread | None = None
+    results: Mapping[str, Result] = field(default_factory=dict)
 
 
 def run(
@@ -113,14 +117,16 @@ class Run:
         self.sampler = AuxiliarySampler(array)
         self.bench_s = 0.0
         self.reread: Reread | None = None
+        self.results: dict[str, Result] = {}
         self.stop = StopSwitch()
 
     def go(self) -> RunResult:
         """Whatever happens in between, the ending is reached, and no further signal breaks it off."""
-        outcome, message, summary, failure = Outcome.FAILED, "", {}, None
+        outcome, message, failure = Outcome.FAILED, "", None
+        summary: dict[str, Any] = {}
         with self.stop.installed():
             try:
-                summary = self._drive(self._begin())
+                summary, self.results = split(self._drive(self._begin()))
                 self.sampler.sample()
                 outcome = Outcome.INTERRUPTED if self.stop.requested else Outcome.FINISHED
                 message = self.stop.reason
@@ -141,7 +147,16 @@ class Run:
         elapsed = time.perf_counter() - self.started
         procedure, missed = self.prepared.procedure, self.sampler.missed
         return RunResult(
-            self.path, procedure.name, outcome.value, summary, elapsed, reports, self.bench_s, missed, self.reread
+            self.path,
+            procedure.name,
+            outcome.value,
+            summary,
+            elapsed,
+            reports,
+            self.bench_s,
+            missed,
+            self.reread,
+            self.results,
         )
 
     def _begin(self) -> RecordedArray | ResumedArray:
@@ -151,7 +166,7 @@ class Run:
 
     def _drive(self, array: RecordedArray | ResumedArray) -> dict[str, Any]:
         """Step the protocol to its end, or to where it stops when asked."""
-        steps = self.prepared.procedure.steps(array, self.prepared.settings, self.rng)
+        steps = self._steps(array)
         asked = False
         try:
             step = next(steps)
@@ -172,9 +187,20 @@ class Run:
             steps.close()
             self.bench_s = array.time - array.began
 
+    def _steps(self, array: RecordedArray | ResumedArray) -> Steps:
+        """The protocol, about to begin."""
+        procedure = self.prepared.procedure
+        if not procedure.checkpoints:
+            return procedure.steps(array, self.prepared.settings, self.rng)
+        return procedure.steps(array, self.prepared.settings, self.rng, self._checkpoint())
+
+    def _checkpoint(self) -> dict[str, NDArray[Any]] | None:
+        """What a protocol with checkpoints goes on from."""
+        return None
+
     def _record(self, step: Step, array: RecordedArray | ResumedArray) -> None:
         assert self.writer is not None
-        self.writer.step(step, time=array.time)
+        self.writer.step(step, time=array.time, generator=self.rng)
         self.sampler.sample_when_due()
 
     def _note_stop(self) -> None:
@@ -200,6 +226,7 @@ class Run:
             provenance=self._provenance(snapshot),
             auxiliaries=self.array.quantities,
             arrays=array_settings(self.prepared.settings),
+            checkpoints=procedure.checkpoints,
             fsync=self.fsync,
         )
         return self._opened(writer)
@@ -260,7 +287,8 @@ class Run:
             **({"auxiliary_problems": self.sampler.problems} if self.sampler.problems else {}),
         }
         try:
-            self.writer.close(outcome, message=message, summary={**summary, **ended}, snapshot_after=snapshot)
+            told = {**summary, **ended}
+            self.writer.close(outcome, message=message, summary=told, snapshot_after=snapshot, arrays=self.results)
         except RunError as problem:
             if message:
                 problem.add_note(f"and before that: {message}")

@@ -30,6 +30,7 @@ _OUTERMOST, _OUTWARDS = 3.8, 0.884  # sigma, and how far beyond it values are mo
 _CELL_STRIDE = np.uint32(0x9E3779B1)  # odd, near 2**32 / golden ratio: neighbours land far apart
 _MIX = ((16, np.uint32(0x7FEB352D)), (15, np.uint32(0x846CA68B)))
 _LAST_SHIFT = 16
+_OF_COUNT = np.uint32(0x5BD1E995)  # far from any turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +108,56 @@ def standard_normal(
     return values
 
 
+def hash_grid(
+    key: NoiseKey, lines: NDArray[np.uint32], counts: NDArray[np.uint32], turn: int, arena: Arena
+) -> NDArray[np.uint32]:
+    """32 uniform bits for each of `lines` (m,) at each of `counts` (n,): (m * n,), line by line. Lives in `arena`.
+
+    For many counts at once: mix(hash(line, turn) + hash(count)), so that a variate costs one `mix` where `hash_bits`
+    takes two. Two lines are then the same distance apart at every count, which `mix` breaks as it does that of one;
+    and counts lie at random, so no line goes through the words of another. turn: which of several words of a count.
+    """
+    bits, shifted = arena.uint32(len(lines) * len(counts)), arena.uint32(len(lines) * len(counts))
+    mark = arena.mark()
+    of_line = hash_bits(key, lines, np.uint32(turn), arena).copy()
+    arena.release(mark)
+    of_count = hash_bits(key, counts, _OF_COUNT, arena)
+    np.add(of_line[:, np.newaxis], of_count, out=bits.reshape(len(lines), len(counts)))
+    arena.release(mark)
+    _mix(bits, shifted)
+    return bits
+
+
+def half_normal(bits: NDArray[np.uint32], half: int, arena: Arena) -> NDArray[np.float32]:
+    """Standard normal variates of the lower (0) or upper (1) half of `bits` (n,). Lives in `arena`.
+
+    One look-up, a third of what `standard_normal` costs: 65,536 values, with the moments of a normal, up to 4.3 sigma.
+    """
+    values, index = arena.float32(len(bits)), arena.intp(len(bits))
+    np.copyto(index, bits.view(np.uint16)[half::2])
+    return _normal_quantiles().take(index, out=values, mode="clip")
+
+
 @functools.cache
 def _half_normal_quantiles() -> NDArray[np.float32]:
     """Quantiles of N(0, 1/2) at the middles of 65,536 equal parts, scaled to a variance of exactly 1/2."""
-    size = 1 << _TABLE_BITS
-    quantile = NormalDist().inv_cdf
-    upper = np.array([quantile((i + 0.5) / size) for i in range(size // 2, size)])
+    upper = _upper_quantiles()
     upper += _OUTWARDS * np.maximum(upper - _OUTERMOST, 0) ** 3
+    return _both_sides(upper, np.sqrt(0.5))
+
+
+@functools.cache
+def _normal_quantiles() -> NDArray[np.float32]:
+    """Quantiles of N(0, 1) at the middles of 65,536 equal parts, scaled to a variance of exactly 1."""
+    return _both_sides(_upper_quantiles(), 1.0)
+
+
+def _upper_quantiles() -> NDArray[np.float64]:
+    size, quantile = 1 << _TABLE_BITS, NormalDist().inv_cdf
+    return np.array([quantile((i + 0.5) / size) for i in range(size // 2, size)])
+
+
+def _both_sides(upper: NDArray[np.float64], deviation: float) -> NDArray[np.float32]:
     table = np.concatenate([-upper[::-1], upper])
-    scaled: NDArray[np.float32] = (table / table.std() * np.sqrt(0.5)).astype(np.float32)
+    scaled: NDArray[np.float32] = (table / table.std() * deviation).astype(np.float32)
     return scaled

@@ -123,13 +123,36 @@ class LineConverters:
             np.add(total, term, out=positions)
         arena.release(mark)
 
+    def around(self, positions: NDArray[np.float64], lines: NDArray[np.intp]) -> NDArray[np.float64]:
+        """`coefficients` of `lines` (n,) as polynomials in what is added to `positions` (n,): (4, n)."""
+        constant, linear, square, cube = self.coefficients[:, lines].astype(np.float64)
+        x = positions
+        return np.array(
+            [
+                constant + x * (linear + x * (square + x * cube)),
+                linear + x * (2 * square + 3 * x * cube),
+                square + 3 * x * cube,
+                cube,
+            ]
+        )
+
+    def furthest(self) -> float:
+        """By how many LSB a converter takes a position on its scale elsewhere, at most."""
+        constant, linear, square, cube = np.abs(self.coefficients.astype(np.float64) - [[0], [1], [0], [0]])
+        return float((constant + self.top * (linear + self.top * (square + self.top * cube))).max())
+
     def bend_rows(self, positions: Float32) -> None:
         """`bend` of (n, lines)."""
         self._limit(positions)
         self._evaluate(positions, np.empty_like(positions))
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The positions within which the polynomial means something: what is beyond is taken for the end."""
+        return -_BEYOND * self.top, (1 + _BEYOND) * self.top
+
     def _limit(self, positions: Float32) -> None:
-        np.clip(positions, np.float32(-_BEYOND * self.top), np.float32((1 + _BEYOND) * self.top), out=positions)
+        np.clip(positions, *(np.float32(end) for end in self.ends), out=positions)
 
     def _evaluate(self, positions: Float32, total: Float32) -> None:
         constant, linear, square, cube = self.coefficients

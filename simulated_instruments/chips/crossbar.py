@@ -14,7 +14,9 @@ from ..cells.model import CellModel, Moment, Operation, Pulse, Selection, Sense,
 from ..cells.parameters import ParameterSet, parameters_digest
 from ..cells.technologies import DEFAULT, Technology, make_cells
 from .ageing import Ageing
+from .bit_serial import PlaneConverter, Sums, Window
 from .converters import Converter
+from .dead_lines import NONE_DEAD, DeadLines
 from .front_end import ROOM_TEMPERATURE, FrontEnd
 from .periphery import DEFAULT as DEFAULT_PERIPHERY
 from .periphery import Periphery
@@ -42,6 +44,9 @@ class CrossbarMacro:
 
     ranges = (1e-6, 4e-6, 16e-6, 64e-6, 256e-6, 1e-3)
     """Full-scale currents of a reading, A."""
+
+    product_ranges = (125e-6, 500e-6, 2e-3)
+    """Full-scale currents of a bit-serial product, A, of both signs."""
 
     temperatures = (250.0, 600.0)
     """The lowest and highest temperature of the chuck, K."""
@@ -80,28 +85,34 @@ class CrossbarMacro:
         rows: int = 512,
         cols: int = 512,
         periphery: Periphery | None = None,
+        dead: DeadLines = NONE_DEAD,
     ) -> CrossbarMacro:
         """The chip of that serial number, fresh: cells, defects, noise and converters follow from the number.
 
-        parameters: of its cells; the default technology's where None. periphery: the test macro's where None.
+        parameters: of its cells; the default technology's where None. periphery: the test macro's where None. dead: its
+        broken lines. Raises ValueError.
         """
         if rows < 1 or cols < 1 or rows * cols > 1 << 32:
             raise ValueError(f"a crossbar of {rows} x {cols} cells cannot be made")
         chosen = Technology.named(DEFAULT).parameters if parameters is None else parameters
-        cells = make_cells(serial, rows * cols, chosen)
+        cells = dead.before(make_cells(serial, rows * cols, chosen), rows, cols)
         around = Periphery.named(DEFAULT_PERIPHERY) if periphery is None else periphery
         return cls(serial, cells, parameters_digest(chosen), rows, cols, around)
 
     @classmethod
     def load(
-        cls, path: Path, parameters: ParameterSet | None = None, periphery: Periphery | None = None
+        cls,
+        path: Path,
+        parameters: ParameterSet | None = None,
+        periphery: Periphery | None = None,
+        dead: DeadLines = NONE_DEAD,
     ) -> CrossbarMacro:
         """The chip as `save` left it, with the `parameters` it was bought with. Raises ChipFileError.
 
-        The periphery has no memory: the same cells may be looked at through another.
+        The periphery has no memory: the same cells may be looked at through another, and lines may have broken since.
         """
         record = read_record(path)
-        chip = cls.buy(record.serial, parameters, record.rows, record.cols, periphery)
+        chip = cls.buy(record.serial, parameters, record.rows, record.cols, periphery, dead)
         record.check(path, cell_kind=chip.cell_kind, digest=chip._digest)
         record.restore(path, chip._cells.state)
         chip._temperature = record.temperature
@@ -322,6 +333,43 @@ class CrossbarMacro:
         if self.readout_faults and not transpose:
             self.readout_faults.apply(currents, np.arange(self.cols), self.column_adc.top)
         return self.column_adc.values(currents)
+
+    def product_adc(self, full_scale: float) -> Converter:
+        """A of a plane of a bit-serial product, 14 bits, both signs, on one of `product_ranges`. Raises ValueError."""
+        if full_scale not in self.product_ranges:
+            raise ValueError(f"no product range of {full_scale:g} A: choose one of {self.product_ranges}")
+        return Converter.spanning(-full_scale, full_scale, bits=14)
+
+    def multiply_bits(
+        self,
+        codes: NDArray[np.uint8],
+        window: Window,
+        bits: int,
+        voltage: float,
+        full_scale: float,
+        time: float = 0.0,
+    ) -> NDArray[np.uint32]:
+        """Products of the planes of `codes` (n, inputs), summed as codes: (n + 1, outputs); see `bit_serial.py`.
+
+        The last row says how many conversions of a column were at either end. voltage: V of a bit that is set.
+        full_scale: A, one of `product_ranges`. Noise and time are those of `multiply`: a plane is a vector, and those
+        of a vector follow one another, the lowest first. Raises ValueError.
+        """
+        adc = self.product_adc(full_scale)
+        volts = np.array([[voltage], [-voltage], [0.0]], np.float32)
+        driven = self._front_end.driven(np.tile(volts, self.rows), self.dac, transpose=False)
+        planes = PlaneConverter(
+            Sums.of(*self._matrices(time), window, driven),
+            window.cols,
+            adc,
+            self._front_end.column_converters,
+            self._front_end.offset(self._temperature),
+            self.readout_faults,
+        )
+        key = NoiseKey.of(self.serial, "bit planes: columns")
+        found = planes.products(codes, bits, key, self.multiplications, self._arena)
+        self.multiplications += bits * len(codes)
+        return found
 
     def _matrices(self, time: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The conductance the array shows and its read variance, (rows, cols) each, in arrays made once."""

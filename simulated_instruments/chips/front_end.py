@@ -121,6 +121,11 @@ class FrontEnd:
             adcs.bend_rows(positions)
         return adc.codes(positions)
 
+    @property
+    def column_converters(self) -> LineConverters | None:
+        """The converters of the columns that see all rows at once; None where they are ideal."""
+        return self._column_adcs
+
     def temperature_factor(self, conductance: Float32, temperature: float) -> Float32:
         """1 + c(G) (T - 300 K), at least 0, c from that of a hopping to that of a metallic filament.
 

@@ -8,7 +8,7 @@ any: a controller that lost an answer asks what was done last and has the answer
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..chips.bit_serial import MAX_BITS, Window
 from ..chips.crossbar import CrossbarMacro
 from ..scpi import ScpiError
 from ..wire import Wire
@@ -112,8 +113,7 @@ class MemoryBoard:
     @current_range.setter
     def current_range(self, wanted: float) -> None:
         """The smallest range that holds `wanted`, as autoranging fronts do."""
-        _within(wanted, 0.0, self.chip.ranges[-1], "A")
-        self.chip.current_range = next(each for each in self.chip.ranges if each >= wanted * (1 - 1e-9))
+        self.chip.current_range = _range_of(wanted, self.chip.ranges)
 
     @property
     def chuck(self) -> float:
@@ -129,6 +129,11 @@ class MemoryBoard:
         """Code -> S at the present read voltage and current range: step, offset, bits."""
         adc, volts = self.chip.adc, self.chip.read_voltage
         return adc.step / volts, adc.offset / volts, adc.bits
+
+    def product_scale(self, wanted: float) -> tuple[float, float, int]:
+        """Code -> A of a bit-serial product on the smallest range that holds `wanted`, A: step, offset, bits."""
+        adc = self.chip.product_adc(_range_of(wanted, self.chip.product_ranges))
+        return adc.step, adc.offset, adc.bits
 
     def safe(self) -> None:
         """Outputs off, every line grounded.
@@ -221,6 +226,52 @@ class MemoryBoard:
         currents = self.chip.multiply(vectors, transpose, self.clock.now())
         self._worked(currents.size * READ_TIME, currents)
         return currents
+
+    def multiply_bits(
+        self,
+        bits: int,
+        volts: float,
+        full_scale: float,
+        plus: NDArray[Any],
+        minus: NDArray[Any],
+        cols: NDArray[Any],
+        codes: NDArray[Any],
+    ) -> NDArray[np.uint32]:
+        """(vectors + 1, outputs) for `codes`, (vectors * inputs,) u8: sums, and how often a column was at either end.
+
+        All columns are converted together, so a plane of a vector takes the time of one reading.
+        """
+        self._check_valid()
+        _within(bits, 1, MAX_BITS)
+        _within(volts, 0.0, self.chip.read_voltages[1], "V")
+        full_scale = _range_of(full_scale, self.chip.product_ranges)
+        window = self._window(plus, minus, cols)
+        inputs, outputs = len(plus), len(cols)
+        if len(codes) == 0 or len(codes) % inputs:
+            raise ScpiError(-161, f"{len(codes)} codes are no whole number of vectors of {inputs}")
+        vectors = codes.reshape(-1, inputs)
+        if (len(vectors) + 1) * outputs > _MAX_READINGS:
+            raise ScpiError(-223, f"an answer holds {_MAX_READINGS} numbers at most")
+        if int(codes.max()) >> bits:
+            raise ScpiError(-222, f"code {codes.max()} is above {(1 << bits) - 1}")
+        products = self.chip.multiply_bits(vectors, window, bits, volts, full_scale, self.clock.now())
+        self._worked(len(vectors) * bits * READ_TIME, products)
+        return products
+
+    def _window(self, plus: NDArray[Any], minus: NDArray[Any], cols: NDArray[Any]) -> Window:
+        if not 0 < len(plus) == len(minus):
+            raise ScpiError(-161, f"{len(plus)} rows to drive with + and {len(minus)} with -")
+        if not len(cols):
+            raise ScpiError(-161, "no columns")
+        window = Window(*(lines.astype(np.intp) for lines in (plus, minus, cols)))
+        rows = np.concatenate([window.plus, window.minus])
+        for name, lines, count in (("row", rows, self.chip.rows), ("column", window.cols, self.chip.cols)):
+            if lines.max() >= count:
+                raise ScpiError(-222, f"{name} {lines.max()} is not on the array")
+            found, times = np.unique(lines, return_counts=True)
+            if len(found) < len(lines):
+                raise ScpiError(-224, f"{name} {found[times.argmax()]} is named twice")
+        return window
 
     def listed(self, cells: NDArray[Any]) -> Cells:
         """Cells in native order and aligned. Raises ScpiError unless strictly increasing and on the array."""
@@ -346,3 +397,9 @@ def _within(value: float, low: float, high: float, unit: str = "") -> float:
     if not value <= high:
         raise ScpiError(-222, f"{value:.9g} is above {high:.9g}{unit}")
     return value
+
+
+def _range_of(wanted: float, ranges: Sequence[float]) -> float:
+    """The smallest of `ranges` that holds `wanted`, A, as autoranging fronts do. Raises ScpiError -222."""
+    _within(wanted, 0.0, ranges[-1], "A")
+    return next(each for each in ranges if each >= wanted * (1 - 1e-9))

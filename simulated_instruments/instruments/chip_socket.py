@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 
 from ..cells.technologies import DEFAULT, Technology
 from ..chips.crossbar import CrossbarMacro
+from ..chips.dead_lines import DeadLines
 from ..chips.periphery import DEFAULT as DEFAULT_PERIPHERY
 from ..chips.periphery import Periphery
 from .clocks import FIRST_POWER_ON, BoardClock, VirtualClock, WallClock
@@ -19,8 +20,8 @@ class ChipOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     chip: its serial number, or a file that calibration wrote (`chip.toml`): then it is the twin of the chip that was
     measured. cells: a built-in technology. state: HDF5 file of what the chip remembers; without it the chip is fresh
-    every time. rows, cols: of a chip that is bought new. clock: `virtual` or `real`. periphery: a set of lines and
-    converters by name, `ideal` for faultless ones.
+    every time. rows, cols: of a chip that is bought new. dead_rows, dead_cols: its broken lines, by number. clock:
+    `virtual` or `real`. periphery: a set of lines and converters by name, `ideal` for faultless ones.
     """
 
     chip: str = "R40-0001"
@@ -28,6 +29,8 @@ class ChipOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     state: str | None = None
     rows: int = 512
     cols: int = 512
+    dead_rows: tuple[int, ...] = ()
+    dead_cols: tuple[int, ...] = ()
     clock: str = "virtual"
     periphery: str = DEFAULT_PERIPHERY
 
@@ -67,10 +70,10 @@ class ChipSocket:
             lock.release()
 
     def _plugged_in(self, options: ChipOptions, technology: Technology, serial: str) -> CrossbarMacro:
-        periphery = Periphery.named(options.periphery)
+        around = Periphery.named(options.periphery), DeadLines(options.dead_rows, options.dead_cols)
         if self._path is None or not self._path.exists():
-            return CrossbarMacro.buy(serial, technology.parameters, options.rows, options.cols, periphery)
-        chip = CrossbarMacro.load(self._path, technology.parameters, periphery)
+            return CrossbarMacro.buy(serial, technology.parameters, options.rows, options.cols, *around)
+        chip = CrossbarMacro.load(self._path, technology.parameters, *around)
         if chip.serial != serial:
             raise ValueError(f"{self._path.name} is the state of chip {chip.serial!r}, not of {serial!r}")
         return chip

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ..chips.bit_serial import MAX_BITS
 from ..scpi import Block, Boolean, Command, Instrument, Keyword, Numeric, ScpiError, quoted, setting
 from ..wire import Site
 from .bench_clock import time_commands
@@ -142,9 +143,26 @@ def _read_commands(board: MemoryBoard) -> list[Command]:
         Command("READ:INDexed", query=read_listed, query_parameters=(_repeats(), Block(dtype=np.uint32))),
         Command("MULTiply", query=board.multiply, query_parameters=(volts,)),
         Command("MULTiply:TRANspose", query=lambda given: board.multiply(given, True), query_parameters=(volts,)),
+        *_bit_serial_commands(board),
         Command("FETCh:NEXT", set=board.expect, parameters=(_NUMBER,)),
         Command("FETCh:WORK", query=lambda: (board.work, *(each.ended for each in board.kept))),
         Command("FETCh[:ANSWer]", query=fetch, query_parameters=(_NUMBER,)),
+    ]
+
+
+def _bit_serial_commands(board: MemoryBoard) -> list[Command]:
+    chip = board.chip
+    ranges = Numeric(unit="A", minimum=0.0, maximum=chip.product_ranges[-1], default=chip.product_ranges[-1])
+    product = (
+        Numeric(integer=True, minimum=1, maximum=MAX_BITS),
+        Numeric(unit="V", minimum=0.0, maximum=chip.read_voltages[1]),
+        ranges,
+        *[Block(dtype=np.uint16)] * 3,
+        Block(dtype=np.uint8),
+    )
+    return [
+        Command("MULTiply:BITS", query=board.multiply_bits, query_parameters=product),
+        Command("MULTiply:BITS:SCALe", query=board.product_scale, query_parameters=(ranges,)),
     ]
 
 

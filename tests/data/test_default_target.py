@@ -1,16 +1,14 @@
 """The shipped layer is small, says where it comes from, fills 512 x 512, and recognises digits."""
 
-import gzip
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from labctl.array import Geometry
-from labctl.data.targets.mnist_network import SHIPPED, accuracy_of, read_mnist, shipped_network
-from labctl.errors import UsageError
+from labctl.data.targets.mnist_network import SHIPPED, accuracy_of, shipped_network
+from labctl.learning.datasets.images import MNIST, read_part
 from labctl.targets import DEFAULT_MAPPING, WeightMapping, default_target, load_target, place
 
 
@@ -71,35 +69,18 @@ def test_an_accuracy_needs_every_conductance():
     conductance = np.array(default_target().conductance)
     conductance[3, 4] = np.nan
     with pytest.raises(ValueError, match="was not read"):
-        accuracy_of(conductance, np.zeros((1, 784), np.uint8), np.zeros(1, np.uint8))
-
-
-def test_a_missing_data_set_is_one_line_that_says_where_to_get_it(tmp_path):
-    with pytest.raises(UsageError, match=r"t10k-images-idx3-ubyte\.gz is missing: get MNIST .* from yann\.lecun\.com"):
-        read_mnist(tmp_path, "test")
-
-
-def test_a_file_that_is_not_the_published_one_is_refused(tmp_path):
-    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"not gzip")
-    with pytest.raises(UsageError, match=r"is not a whole \.gz file"):
-        read_mnist(tmp_path, "train")
-
-
-def test_another_data_set_of_the_same_name_is_refused(tmp_path):
-    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(800)))
-    with pytest.raises(UsageError, match="its sha256 differs"):
-        read_mnist(tmp_path, "train")
+        accuracy_of(conductance, np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8))
 
 
 @pytest.fixture
 def test_part():
     if "LABCTL_DATA" not in os.environ:
         pytest.skip("needs MNIST: set LABCTL_DATA to a folder that holds mnist/*.gz")
-    return read_mnist(Path(os.environ["LABCTL_DATA"]) / "mnist", "test")
+    return read_part(MNIST, "test")
 
 
 def test_the_default_target_recognises_digits_as_well_as_its_file_says(test_part):
-    images, labels = test_part
+    images, labels = test_part.images, test_part.labels
     with np.load(SHIPPED) as stored:
         said = float(stored["quantised_accuracy"])
     one_image = 1 / len(labels)  # a tie may fall either way after a round trip through conductances
@@ -107,6 +88,6 @@ def test_the_default_target_recognises_digits_as_well_as_its_file_says(test_part
 
 
 def test_an_array_that_holds_nothing_recognises_nothing(test_part):
-    images, labels = test_part
+    images, labels = test_part.images, test_part.labels
     blank = np.full((512, 512), DEFAULT_MAPPING.g_min, np.float32)
     assert accuracy_of(blank, images, labels) < 0.2

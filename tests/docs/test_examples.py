@@ -131,7 +131,8 @@ def test_a_driver_from_outside_the_tree_is_listed_and_programs_its_board(tmp_pat
 def test_a_protocol_from_outside_the_tree_is_listed_and_runs(tmp_path: Path, how: str) -> None:
     document = DOCS / "writing-a-protocol.md"
     install_package(document, tmp_path)
-    script = "from labctl.cli import main; main(['plugins'])" if how == "listed" else fences(document, "python")[-1]
+    (cycling, _) = (code for code in fences(document, "python") if not code.startswith("# "))
+    script = "from labctl.cli import main; main(['plugins'])" if how == "listed" else cycling
     done = run_python(script, tmp_path, PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
     if how == "listed":
@@ -140,6 +141,38 @@ def test_a_protocol_from_outside_the_tree_is_listed_and_runs(tmp_path: Path, how
         states = [float(number) for number in re.findall(r"[\d.]+e-\d+", done.stdout)]
         assert len(states) == 10
         assert min(states) > 5e-6
+
+
+def test_a_protocol_with_checkpoints_and_results_runs_and_is_resumed(tmp_path: Path) -> None:
+    document = DOCS / "writing-a-protocol.md"
+    install_package(document, tmp_path)
+    (_, script) = (code for code in fences(document, "python") if not code.startswith("# "))
+    done = run_python(script, tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"[\d.]+e-\d+ A\n40 batches at the last checkpoint\n", done.stdout)
+    done = run_python(_STOPPED_AND_RESUMED, tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "stopped after batch 24\n[20, 21, 22, 23, 24, 20, 21]\nfinished\n"
+
+
+_STOPPED_AND_RESUMED = """
+import labctl
+from labctl.errors import RunError
+
+def stop(step):
+    if step.values["batch"] == 24:
+        raise RunError("stopped after batch 24")
+
+with labctl.load_bench() as bench, bench.array() as array:
+    try:
+        labctl.run("averaging", array, out="runs", progress=stop)
+    except RunError as problem:
+        print(problem)
+        result = labctl.resume(problem.run_path, array)
+with labctl.open_run(result.path) as tree:
+    print(tree["steps/batch"].values[20:27].tolist())
+    print(tree.attrs["outcome"])
+"""
 
 
 def test_the_examples_of_the_analysis_run_on_runs_of_a_board(tmp_path: Path) -> None:
@@ -159,3 +192,23 @@ def test_the_examples_of_the_analysis_run_on_runs_of_a_board(tmp_path: Path) -> 
     assert re.search(r"pulses in one run and in the next: 0\.\d\d|1\.00", done.stdout), done.stdout
     assert "none.h5 is not a run file: no HDF5 file" in done.stdout
     assert re.search(r"target +error_spread +error_spread_low +error_spread_high\nlevel", done.stdout), done.stdout
+
+
+def test_the_examples_of_the_accounts_run_and_print_what_their_document_shows(tmp_path: Path) -> None:
+    document = DOCS / "accounts.md"
+    (table,) = fences(document, "toml")
+    (tmp_path / "mine.toml").write_text(table, encoding="utf-8")
+    done = run_python("\n".join(fences(document, "python")), tmp_path)
+    assert done.returncode == 0, done.stderr
+    (shown,) = fences(document, "text")
+    for line in (each for each in shown.splitlines() if each != "..."):
+        assert f"{line}\n" in done.stdout
+    assert "conversion_energy 2.5e-13 J [measured] 7 bit SAR converter of our test chip\n" in done.stdout
+
+
+def test_the_examples_of_the_data_sets_draw_the_phantom_and_write_it_like_drive(tmp_path: Path) -> None:
+    code = "\n".join(fences(DOCS / "data-sets.md", "python"))
+    done = run_python(code, tmp_path, LABCTL_DATA="")
+    assert done.returncode == 0, done.stderr
+    assert "phantom of retinal vessels, seed 1 (200, 1, 48, 48) (2, 1, 128, 128)" in done.stdout
+    assert (tmp_path / "DRIVE" / "training" / "1st_manual" / "03_manual1.gif").is_file()

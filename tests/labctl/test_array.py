@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labctl.array import Geometry, Operation, PulseLimits, Readout, Scale
+from labctl.array import BitProducts, Geometry, Operation, PulseLimits, Readout, Scale
 
 scales = st.builds(
     Scale,
@@ -67,3 +67,14 @@ def test_each_operation_has_its_own_highest_voltage() -> None:
 
 def test_a_geometry_counts_its_cells() -> None:
     assert Geometry(3, 5, "1T1R RRAM").cells == 15
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_currents_of_bit_products_are_the_weighted_sum_of_their_planes(bits: int) -> None:
+    scale = Scale(1e-6, -8e-3, 14, "A")
+    planes = np.random.default_rng(1).integers(0, 1 << 14, (bits, 5, 3))
+    sums = sum(plane << bit for bit, plane in enumerate(planes)).astype(np.uint32)
+    found = BitProducts(sums, scale, bits, np.zeros(3, np.uint32), 0.0).currents
+    expected = sum(scale.values(plane).astype(np.float64) * 2**bit for bit, plane in enumerate(planes))
+    assert (found.shape, found.dtype) == ((5, 3), np.float32)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-8)

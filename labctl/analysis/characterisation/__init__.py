@@ -11,6 +11,7 @@ from labctl.analysis.characterisation import (
     forming,
     noise,
     programming,
+    pruning,
     pulse_response,
     retention,
     sweeps,
@@ -25,6 +26,7 @@ __all__ = ["Statistic", "statistics", "statistics_of"]
 
 _OF_KIND: dict[str, Callable[[xr.Dataset], list[Statistic]]] = {
     "forming": forming.statistics,
+    "forming-density": forming.of_density,
     "iv": sweeps.statistics,
     "pulse-response": pulse_response.statistics,
     "endurance": cycling.statistics,
@@ -33,6 +35,7 @@ _OF_KIND: dict[str, Callable[[xr.Dataset], list[Statistic]]] = {
     "map": arrays.statistics,
     "step-size": programming.step_size,
     "programming": programming.programming,
+    "pruning": pruning.statistics,
 }
 
 

@@ -17,6 +17,7 @@ from labctl.analysis.figures import (
     iv,
     plain,
     programming,
+    pruning,
     pulse_response,
     read_noise,
     retention,
@@ -34,7 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = ["draw", "save_figure"]
 
-_OF_RUN: dict[str, Callable[[xr.DataTree], Figure]] = {"programming": programming.draw, "forming": forming.draw}
+_OF_RUN: dict[str, Callable[[xr.DataTree], Figure]] = {
+    "programming": programming.draw,
+    "forming": forming.draw,
+    "forming-density": forming.draw_density,
+}
 """Kinds drawn from the whole run, as their maps and steps show more than the measurement."""
 
 _OF_MEASUREMENT: dict[str, Callable[[xr.Dataset], Figure]] = {
@@ -45,6 +50,7 @@ _OF_MEASUREMENT: dict[str, Callable[[xr.Dataset], Figure]] = {
     "read-noise": read_noise.draw,
     "map": array_map.draw,
     "step-size": step_size.draw,
+    "pruning": pruning.draw,
 }
 
 

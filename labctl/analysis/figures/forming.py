@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.special import ndtr
 
-from labctl.analysis.figures.panels import BLUE, LEVEL_COLOURS, MICRO, group, histogram, show_map
+from labctl.analysis.figures.panels import BLUE, GREY, LEVEL_COLOURS, MICRO, RED, group, histogram, show_map
+from labctl.analysis.measurements import measurement
+from labctl.errors import RecordingError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -35,6 +38,33 @@ def draw(tree: xr.DataTree) -> Figure:
     left = left[np.isfinite(left)]
     if left.size:
         axes[1, 0].annotate(f"never formed: {left[-1]:,.0f}", (0.03, 0.92), xycoords="axes fraction")
+    return figure
+
+
+def draw_density(tree: xr.DataTree) -> Figure:
+    """As `draw`, of a run that formed a share of the cells: below, how many of the sample formed by which voltage."""
+    figure = draw(tree)
+    axis = figure.axes[2]
+    try:
+        measured = measurement(tree)
+    except RecordingError:  # it ended before it said which cells it left
+        return figure
+    told, volts = measured.attrs, measured["forming_voltage"].values[measured["sample"].values]
+    if not np.isfinite(volts).any():
+        return figure
+    axis.clear()
+    levels, counts = np.unique(volts[np.isfinite(volts)], return_counts=True)
+    axis.plot(levels, np.cumsum(counts) / len(volts), "o", color=BLUE, label="formed by then, of the sample rows")
+    if np.isfinite(told["breakdown_mean"]):
+        x = np.linspace(levels[0], told["breakdown_mean"] + 3 * told["breakdown_sd"], 200)
+        label = f"normal, mean {told['breakdown_mean']:.3f} V, sd {told['breakdown_sd'] * 1e3:.0f} mV"
+        axis.plot(x, ndtr((x - told["breakdown_mean"]) / told["breakdown_sd"]), color=GREY, label=label)
+    if np.isfinite(told["chosen_voltage"]):
+        label = f"all cells, after the one pulse of {told['chosen_voltage']:.3f} V"
+        axis.plot(told["chosen_voltage"], told["formed"] / told["live"], "D", color=RED, label=label)
+    axis.axhline(told["density_wanted"], color=GREY, linestyle=":", label=f"wanted: {told['density_wanted']:g}")
+    axis.legend(frameon=False, loc="upper left", fontsize=9)
+    axis.set(xlabel="amplitude (V)", ylabel="share formed", ylim=(0, 1), title="where cells formed")
     return figure
 
 

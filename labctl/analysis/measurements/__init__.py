@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from labctl.analysis.measurements import arrays, cycling, drifting, noise, programmed, sweeps
+from labctl.analysis.measurements import arrays, cycling, drifting, noise, programmed, pruned, sweeps
 from labctl.analysis.measurements.recording import Recording
 from labctl.errors import RecordingError
 
@@ -16,12 +16,14 @@ _MAKERS: dict[str, Callable[[Recording], xr.Dataset]] = {
     "programming": programmed.programming,
     "step-size": programmed.step_size,
     "forming": arrays.forming,
+    "forming-density": arrays.forming_density,
     "map": arrays.region,
     "iv": sweeps.current_voltage,
     "pulse-response": cycling.pulse_response,
     "endurance": cycling.endurance,
     "retention": drifting.retention,
     "read-noise": noise.read_noise,
+    "pruning": pruned.pruning,
 }
 KINDS = tuple(_MAKERS)
 """The kinds of measurement there are, as a run file's attribute `measurement` names them."""
@@ -42,6 +44,9 @@ def measurement(tree: xr.DataTree) -> xr.Dataset:
     - programming: `target`, `reached`, `initial` (S), `pulses`, `success`, all (cell): cells with a target.
     - step-size: `step_voltage` (V), `pulses`, `success`, `target`, `reached`, all (cell).
     - forming: `forming_voltage` (V; NaN: did not form), `conductance`, `gate` (V), all (cell): cells tried.
+    - forming-density: the same of the cells that were pristine, and `sample` (cell): in a row that told the voltage.
+      Attributes `density_wanted`, `live` (cells that are not on a dead line), `formed` (of these), `chosen_voltage`,
+      and `breakdown_mean`, `breakdown_sd` with `_low` and `_high` (V), NaN where the run does not say them.
     - map: `conductance`, `spread` (row, col): mean and standard deviation over repeats; NaN outside the region.
     - iv: `current` (A), `conductance` = current/voltage (cell, voltage).
     - pulse-response: `conductance` (cell, train, direction, pulse); pulse 0 stands before the train. Attributes
@@ -50,6 +55,14 @@ def measurement(tree: xr.DataTree) -> xr.Dataset:
     - retention: `conductance`, `elapsed` (s since the cell was programmed) (cell, time), `target` (cell). Column
       time = 0 is the verify reading after the cell's last pulse.
     - read-noise: `conductance` (cell, sample), `time` (sample), s since the first sample.
+    - pruning: of the cells of a network `layer`, `kept` (whether the edge is; 255: its tile is not on the array),
+      `formed`, `switches`, `conductance` (cell); `loss`, `accuracy_train`, `accuracy_software` (epoch); `edges_pruned`,
+      `edges_reinstated`, `edges_held`, `switched` (cells), `pulses`, `failed`, `verifying` (synchronisation), the first
+      one being that of the masks by chance; `switched_of_layer` (synchronisation, of_layer) unless tiles take turns;
+      `layer_name` (of_layer). Of a run that ended well also `layer_inputs`, `layer_outputs`, `layer_edges`,
+      `layer_kept`, `layer_cells`, `baseline_accuracy` (baseline), `accuracy_after` (rest) with `rest` in s, `confusion`
+      (label, predicted), and of segmentation `pictures`, `truth`, `probability` (picture, y, x). Attributes are those
+      of the run's summary.
 
     Raises RecordingError for a run that is no measurement, or lacks a part of one.
     """

@@ -8,6 +8,8 @@ import xarray as xr
 from labctl.analysis.measurements.recording import Recording, index_of, last_of, without_saturated
 from labctl.errors import RecordingError
 
+_OF_SAMPLE = ("chosen_voltage", *(f"breakdown_{name}{end}" for name in ("mean", "sd") for end in ("", "_low", "_high")))
+
 
 def forming(run: Recording) -> xr.Dataset:
     """Where each cell tried formed, at which gate, and what it then read.
@@ -33,6 +35,28 @@ def forming(run: Recording) -> xr.Dataset:
         {"cell": cells.astype(np.uint32)},
         {"saturated": saturated},
     )
+
+
+def forming_density(run: Recording) -> xr.Dataset:
+    """As `forming`, which of them were the sample, and what the sample said."""
+    measured = forming(run)
+    sample = np.zeros(run.cells, bool)
+    if "sample" in run.phase:
+        sample[run.readings(("sample",)).cells()] = True
+    formed = run.flagged("forming_outcome", "formed") | run.flagged("forming_outcome", "formed_before")
+    live = formed | run.flagged("forming_outcome", "left_pristine") | run.flagged("forming_outcome", "never_formed")
+    measured["sample"] = ("cell", sample[measured["cell"].values])
+    return measured.assign_attrs(
+        {name: _last_known(run.scalar(name)) for name in _OF_SAMPLE},
+        density_wanted=float(run.settings.get("density", np.nan)),
+        live=int(np.count_nonzero(live)),
+        formed=int(np.count_nonzero(formed)),
+    )
+
+
+def _last_known(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known[-1]) if len(known) else np.nan
 
 
 def region(run: Recording) -> xr.Dataset:

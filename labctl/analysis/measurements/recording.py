@@ -82,6 +82,23 @@ class Recording:
         except (msgspec.MsgspecError, TypeError):
             return {}
 
+    @cached_property
+    def summary(self) -> Mapping[str, Any]:
+        """What the protocol told in the end, arrays aside; empty of a run that has not ended."""
+        try:
+            text = self._tree.children["provenance"].to_dataset()["summary"].item()
+            return msgspec.json.decode(text, type=dict[str, Any]) if text else {}
+        except (KeyError, msgspec.MsgspecError):
+            return {}
+
+    @cached_property
+    def results(self) -> Mapping[str, NDArray[Any]]:
+        """The arrays it told then, by name."""
+        if "results" not in self._tree.children:
+            return {}
+        stored = self._tree.children["results"].to_dataset()
+        return {str(name): each.values for name, each in stored.variables.items()}
+
     def setting(self, name: str) -> Floats | None:
         """(cells,) the setting `name` that is an array; None where there is none, or the file holds its digest only."""
         if self.settings.get(name) is None or name not in self._tree.children.get("settings", {}):
@@ -96,6 +113,15 @@ class Recording:
         place[codes] = np.arange(len(names))
         phases: NDArray[np.str_] = np.array([*names, ""])[place[self._steps["phase"].values.astype(int)]]
         return phases
+
+    @cached_property
+    def is_current(self) -> NDArray[np.bool_]:
+        """(steps,) whether each is part of how the run went in the end: not what came after a checkpoint that a resumed
+        run went back to."""
+        if "asked_by" not in self._steps:
+            return np.ones(len(self.phase), bool)
+        current: NDArray[np.bool_] = self._steps["asked_by"].values != AskedBy.SUPERSEDED
+        return current
 
     def scalar(self, name: str) -> Floats:
         """(steps,) what the steps give as `name`; NaN where they do not."""

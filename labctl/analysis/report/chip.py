@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-import io
 import math
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -17,12 +15,12 @@ from labctl.analysis.figures.array_map import DEFECT_COLOURS
 from labctl.analysis.figures.panels import BLUE, GREEN, GREY, MICRO, RED, show_map
 from labctl.analysis.report.charts.parts import histogram, survival
 from labctl.analysis.report.content import Axis, Block, Card, Chart, Layer, Maps, Page, Picture, Section, Table, Terms
+from labctl.analysis.report.pictures import picture
 from labctl.analysis.report.words import count, number, percent, quantity, spoken
 from labctl.chips import ChipRecord, Defect
 
 _COLOURS = dict(zip(("none", "never_formed", "stuck_low", "stuck_high", "worn"), DEFECT_COLOURS, strict=False))
 _MOST = 40
-_STILL_DPI = 90
 
 
 def chip_page(record: ChipRecord) -> Page:
@@ -266,7 +264,4 @@ def _still(record: ChipRecord) -> Picture:
     show_map(axes[0], record.conductance.reshape(shape) * MICRO, "last reading (µS)")
     show_map(axes[1], record.pulses.reshape(shape).astype(np.float64), "pulses")
     show_map(axes[2], record.defects.reshape(shape), "defects (codes)", vmin=0, vmax=max(int(each) for each in Defect))
-    content = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(content, format="png", dpi=_STILL_DPI)
-    return Picture(content.getvalue(), f"Chip {record.serial}: last readings, pulses and defects of its cells")
+    return picture(figure, f"Chip {record.serial}: last readings, pulses and defects of its cells")

@@ -123,10 +123,12 @@ class Maps:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A figure as PNG, for print and for browsers that draw nothing. told: what it shows."""
+    """A figure as PNG. told: what it shows. always: not only for browsers that draw nothing. wide: over all columns."""
 
     png: bytes
     told: str
+    always: bool = False
+    wide: bool = True
 
 
 Block = Table | Terms | Text | Chart | Maps | Picture

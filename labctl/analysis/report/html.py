@@ -193,7 +193,9 @@ def _terms(terms: Terms) -> Element:
 
 def _picture(picture: Picture) -> Element:
     source = "data:image/png;base64," + base64.b64encode(picture.png).decode("ascii")
-    return element("figure", element("img", src=source, alt=picture.told), class_="still whole")
+    kind = "picture" if picture.always else "still"
+    wide = " whole" if picture.wide else ""
+    return element("figure", element("img", src=source, alt=picture.told), class_=f"{kind}{wide}")
 
 
 def _chart(chart: Chart, data: _Data) -> Element:

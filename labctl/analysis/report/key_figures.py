@@ -35,6 +35,12 @@ _OF_KIND: dict[str, tuple[_Wanted, ...]] = {
         _Wanted("forming voltage, sd", "forming_voltage_sd"),
         _Wanted("conductance after, median", "formed_conductance_p50"),
     ),
+    "forming-density": (
+        _Wanted("density", "density", share=True),
+        _Wanted("voltage of the one pulse", "chosen_voltage"),
+        _Wanted("breakdown voltage, mean", "breakdown_mean"),
+        _Wanted("conductance after, mean", "formed_conductance_mean"),
+    ),
     "map": (
         _Wanted("conductance, median", "conductance_median"),
         _Wanted("robust spread", "conductance_spread"),
@@ -71,11 +77,18 @@ _OF_KIND: dict[str, tuple[_Wanted, ...]] = {
         _Wanted("slope of the spectrum", "spectrum_slope_median"),
         _Wanted("jump between two levels", "telegraph_fraction", share=True),
     ),
+    "pruning": (
+        _Wanted("right on the board", "accuracy_board", share=True),
+        _Wanted("right in software", "accuracy_software", share=True),
+        _Wanted("area, precision and recall", "pr_auc_board"),
+        _Wanted("right after rest, untouched", "accuracy_after", share=True),
+        _Wanted("switches a cell, mean", "switches_mean"),
+    ),
 }
 
 
 def cards(run: Run) -> list[Card]:
-    """Four at most of what was measured, then what the run took."""
+    """A few of what was measured, then what the run took."""
     wanted = _of_steps(run) if run.kind == "step-size" else _OF_KIND.get(run.kind, ())
     found = []
     for each in wanted:

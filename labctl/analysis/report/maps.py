@@ -12,8 +12,11 @@ from labctl.analysis.characterisation.arrays import DEFECTS, classes
 from labctl.analysis.characterisation.sweeps import REFERENCE_VOLTAGE
 from labctl.analysis.estimators import known_mean, known_median
 from labctl.analysis.figures.array_map import DEFECT_COLOURS
+from labctl.analysis.figures.network_cells import KEPT_COLOURS, on_array
 from labctl.analysis.figures.programming import OUTCOME_COLOURS, with_last_readings
+from labctl.analysis.measurements.pruned import NONE
 from labctl.analysis.measurements.recording import last_readings
+from labctl.analysis.report.charts.parts import shades
 from labctl.analysis.report.content import Layer, Maps
 from labctl.analysis.report.material import Run, flags_of, wrote
 from labctl.analysis.report.words import quantity, spoken
@@ -22,7 +25,9 @@ from labctl.errors import RecordingError
 if TYPE_CHECKING:
     import xarray as xr
 
-_FIRST = ("error", "change", "noise", "outcome", "reached", "conductance", "defects", "lrs", "hrs", "last_reading")
+_OF_NETWORK = ("kept", "layer", "switches")
+_OF_CELLS = ("error", "change", "noise", "outcome", "reached", "conductance", "defects", "lrs", "hrs", "last_reading")
+_FIRST = (*_OF_NETWORK, *_OF_CELLS)
 _LAST = ("gate", "programmed_at", "reversals")
 _SIGNED = {"error"}
 _OTHERS = ("#4c72b0", "#f2c14e", "#4c9f70", "#d1495b", "#a05fb4", "#e07a1f", "#3b3b58", "#b0b0b0")
@@ -30,10 +35,11 @@ _OTHERS = ("#4c72b0", "#f2c14e", "#4c9f70", "#d1495b", "#a05fb4", "#e07a1f", "#3
 
 def maps_of(run: Run) -> Maps | None:
     """Every map the run wrote, what its events say of each cell, and cells by defect; None where there is nothing."""
-    layers = [_layer(name, values) for name, values in _written(run).items()]
+    known = _OF_KIND[run.kind](run.measured) if run.measured is not None and run.kind in _OF_KIND else []
+    own = {each.name for each in known}
+    layers = [_layer(name, values) for name, values in _written(run).items() if name not in own]
+    layers += known
     names = {each.name for each in layers}
-    if run.measured is not None and run.kind in _OF_KIND:
-        layers += _OF_KIND[run.kind](run.measured)
     if not names & {"reached", "conductance", "programmed"}:
         layers += _last_reading(run)
     if "pulses_per_cell" not in names:
@@ -99,6 +105,15 @@ def _sweep(measured: xr.Dataset) -> list[Layer]:
     return [_spread_out("conductance", label, measured, measured["conductance"].values[:, place], "S")]
 
 
+def _network(measured: xr.Dataset) -> list[Layer]:
+    names = [str(name) for name in measured["layer_name"].values]
+    none = {NONE: ("none", "#ffffff")}
+    edges = dict(enumerate(KEPT_COLOURS.items())) | none
+    layers = dict(enumerate(zip(names, shades(len(names)), strict=True))) | none
+    kept, layer = (on_array(measured, measured[name].values, NONE) for name in ("kept", "layer"))
+    return [Layer("kept", "edges kept", kept, flags=edges), Layer("layer", "layer of the edge", layer, flags=layers)]
+
+
 def _spread_out(
     name: str, label: str, measured: xr.Dataset, values: NDArray[Any], unit: str, *, signed: bool = False
 ) -> Layer:
@@ -115,6 +130,7 @@ _OF_KIND: dict[str, Callable[[xr.Dataset], list[Layer]]] = {
     "endurance": _states,
     "read-noise": _noise,
     "iv": _sweep,
+    "pruning": _network,
 }
 
 

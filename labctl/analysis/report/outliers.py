@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _MOST = 20
-_IN_WORDS = ("outcome", "kind")
+_IN_WORDS = ("outcome", "kind", "layer", "edge")
 _Columns = list[tuple[str, Callable[[int], str]]]
 
 
@@ -83,6 +83,14 @@ def _forming(run: Run, measured: xr.Dataset) -> tuple[NDArray[Any], str, _Column
         ("gate", _column(gate, "V")),
     ]
     return np.where(np.isfinite(voltage), voltage, np.inf), "Never formed, then hardest to form", columns
+
+
+def _furthest_formed(run: Run, measured: xr.Dataset) -> tuple[NDArray[Any], str, _Columns]:
+    """Of cells that formed, as the others were not to."""
+    _, _, columns = _forming(run, measured)
+    conductance = measured["conductance"].values.astype(np.float64)
+    formed = np.where(np.isfinite(measured["forming_voltage"].values), conductance, np.nan)
+    return np.abs(formed - estimators.median(formed).value), "Furthest from the median of formed cells", columns
 
 
 def _map(run: Run, measured: xr.Dataset) -> tuple[NDArray[Any], str, _Columns]:  # noqa: ARG001
@@ -168,14 +176,28 @@ def _read_noise(run: Run, measured: xr.Dataset) -> tuple[NDArray[Any], str, _Col
     return relative, "Noisiest", columns
 
 
+def _pruning(run: Run, measured: xr.Dataset) -> tuple[NDArray[Any], str, _Columns]:  # noqa: ARG001
+    switches, conductance = (measured[name].values.astype(np.float64) for name in ("switches", "conductance"))
+    names, layer, kept = (measured[name].values for name in ("layer_name", "layer", "kept"))
+    columns: _Columns = [
+        ("switches", _column(switches, "1")),
+        ("layer", lambda place: str(names[layer[place]])),
+        ("edge", lambda place: {0: "pruned", 1: "kept"}.get(int(kept[place]), "–")),
+        ("conductance", _column(conductance, "S")),
+    ]
+    return np.where(switches > 0, switches, np.nan), "Switched most often", columns
+
+
 _OF_KIND: dict[str, Callable[[Run, xr.Dataset], tuple[NDArray[Any], str, _Columns]]] = {
     "programming": _programming,
     "step-size": _programming,
     "forming": _forming,
+    "forming-density": _furthest_formed,
     "map": _map,
     "iv": _iv,
     "pulse-response": _pulse_response,
     "endurance": _endurance,
     "retention": _retention,
     "read-noise": _read_noise,
+    "pruning": _pruning,
 }

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from labctl.analysis.figures import draw
 from labctl.analysis.report.charts import charts_of
@@ -14,14 +11,14 @@ from labctl.analysis.report.doubts import doubts
 from labctl.analysis.report.key_figures import cards, statistics_table
 from labctl.analysis.report.maps import maps_of
 from labctl.analysis.report.material import Run, opened_run
+from labctl.analysis.report.network import network
 from labctl.analysis.report.outliers import outliers
+from labctl.analysis.report.pictures import picture
 from labctl.analysis.report.provenance import around, provenance
 from labctl.analysis.report.sentences import sentence
 from labctl.analysis.report.subject import on_what, what_was_done
 from labctl.analysis.report.timeline import timeline
 from labctl.analysis.report.words import moment
-
-_STILL_DPI = 90
 
 
 def run_page(path: Path) -> Page:
@@ -50,6 +47,7 @@ def _sections(run: Run) -> list[Section]:
     charts: list[Block] = [*charts_of(run)]
     nothing: list[Block] = [Text(f"No statistics: {run.why}.")] if not table else []
     return [
+        Section("network", "What the network reaches", network(run)),
         Section("maps", "Maps", [maps] if maps else []),
         Section("charts", "What was measured", [*charts, _still(run), *([table] if table else nothing)]),
         Section("outliers", "Outliers", [worst] if worst else []),
@@ -63,9 +61,7 @@ def _sections(run: Run) -> list[Section]:
 
 def _still(run: Run) -> Picture:
     """The figure that `labctl plot` draws, for who cannot have the page draw its own."""
-    figure, content = draw(run.tree), io.BytesIO()
+    figure = draw(run.tree)
     figure.suptitle("")  # the page says it
-    FigureCanvasAgg(figure)
-    figure.savefig(content, format="png", dpi=_STILL_DPI)
     title = f"{run.summary.title}, chip {run.attribute('chip_serial')}: maps and distributions of the run"
-    return Picture(content.getvalue(), title)
+    return picture(figure, title)

@@ -10,7 +10,7 @@ import numpy as np
 from labctl.analysis.characterisation.arrays import DEFECTS
 from labctl.analysis.characterisation.statistic import Statistic
 from labctl.analysis.report.material import Run, flags_of, wrote
-from labctl.analysis.report.words import count, number, percent, quantity, spoken, value_of
+from labctl.analysis.report.words import count, duration, number, percent, quantity, spoken, value_of
 from labctl.recording.layout import Outcome
 
 _NOT_TARGETED = ("not_targeted", "excluded", "not_written")
@@ -133,6 +133,23 @@ def _forming(run: Run) -> str:
     return "; ".join(parts) + "." if parts else ""
 
 
+def _forming_density(run: Run) -> str:
+    density, wanted = run.find("density"), run.find("density_wanted")
+    if density is None or wanted is None:
+        return ""
+    told = f"{percent(density.value)} of {count(density.n, 'cell')} conduct, where {percent(wanted.value)} were wanted"
+    volts, mean, sd = (run.find(name) for name in ("chosen_voltage", "breakdown_mean", "breakdown_sd"))
+    after, spread = run.find("formed_conductance_mean"), run.find("formed_conductance_sd")
+    parts = [told]
+    if volts is not None:
+        parts.append(f"one pulse of {value_of(volts)}")
+    if mean is not None and sd is not None:
+        parts.append(f"cells break down at {value_of(mean)} with a standard deviation of {value_of(sd)}")
+    if after is not None and spread is not None and math.isfinite(after.value):
+        parts.append(f"formed ones conduct {value_of(after)} on average, standard deviation {value_of(spread)}")
+    return "; ".join(parts) + "."
+
+
 def _map(run: Run) -> str:
     shares = {each.name.partition("kind=")[2].rstrip("]"): each for each in run.all_of("cells")}
     middle, spread = run.find("conductance_median"), run.find("conductance_spread")
@@ -219,6 +236,36 @@ def _step_size(run: Run) -> str:
     return f"{told}; {best}."
 
 
+def _pruning(run: Run) -> str:
+    board, software = run.find("accuracy_board"), run.find("accuracy_software")
+    switches, areas = run.find("switches_mean"), run.find("pr_auc_board")
+    if software is None:
+        return _so_far_pruned(run)
+    parts = [f"{percent(software.value)} right in software"]
+    if board is not None:
+        of = f"{count(board.n, 'test sample')} right" if board.value and not areas else "the pixels right"
+        parts.insert(0, f"{percent(board.value)} of {of} on the board")
+    if areas is not None:
+        parts.append(f"an area of {number(areas.value)} under precision and recall")
+    rested, verified = run.all_of("accuracy_after"), run.find("accuracy_verified")
+    if rested and run.measured is not None:
+        told = f"{percent(rested[-1].value)} after {duration(float(run.measured['rest'].values[-1]))} of rest"
+        parts.append(f"{told}, {percent(verified.value)} once verified" if verified else told)
+    if switches is not None:
+        parts.append(f"{number(switches.value, 3)} switches a cell")
+    return "; ".join(parts) + "."
+
+
+def _so_far_pruned(run: Run) -> str:
+    """Of one that has not ended: as far as training has come."""
+    measured = run.measured
+    if measured is None or not measured.sizes["epoch"]:
+        return "the network stands on the array; no epoch of training has ended."
+    accuracy = percent(float(measured["accuracy_software"].values[-1]))
+    done = count(int(measured["epoch"].values[-1]), "epoch")
+    return f"{accuracy} of the test samples right in software after {done}."
+
+
 def _first(found: list[Statistic]) -> Statistic | None:
     return found[0] if found else None
 
@@ -226,6 +273,7 @@ def _first(found: list[Statistic]) -> Statistic | None:
 _OF_KIND: dict[str, Callable[[Run], str]] = {
     "programming": _programming,
     "forming": _forming,
+    "forming-density": _forming_density,
     "map": _map,
     "iv": _iv,
     "pulse-response": _pulse_response,
@@ -233,4 +281,5 @@ _OF_KIND: dict[str, Callable[[Run], str]] = {
     "retention": _retention,
     "read-noise": _read_noise,
     "step-size": _step_size,
+    "pruning": _pruning,
 }

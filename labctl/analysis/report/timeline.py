@@ -12,7 +12,7 @@ from labctl.analysis.figures.panels import BLUE, GREY
 from labctl.analysis.report.content import Axis, Block, Chart, Series, Table
 from labctl.analysis.report.material import Run, flags_of
 from labctl.analysis.report.words import duration, quantity, spoken
-from labctl.recording.layout import CLOCK, READ
+from labctl.recording.layout import CLOCK, MULTIPLY, READ
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -111,8 +111,8 @@ def _adding_up(run: Run, operations: xr.Dataset) -> Chart | None:
     is_read = operations["kind"].values.astype(int) == READ
     since = start - np.nanmin(start)
     series = []
-    is_clock = operations["kind"].values.astype(int) == CLOCK
-    for chosen, label, colour in ((~is_read & ~is_clock, "pulses", BLUE), (is_read, "reads without a pulse", GREY)):
+    is_pulse = ~np.isin(operations["kind"].values.astype(int), (READ, CLOCK, MULTIPLY))
+    for chosen, label, colour in ((is_pulse, "pulses", BLUE), (is_read, "reads without a pulse", GREY)):
         rows = np.flatnonzero(chosen & known)
         if len(rows):
             shown = np.unique(np.linspace(0, len(rows) - 1, min(_MOST_POINTS, len(rows))).astype(int))

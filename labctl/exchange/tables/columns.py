@@ -114,6 +114,28 @@ class Table:
         )
         return Table(self.name, {dimension: cells}, columns)
 
+    def by_dimensions(self) -> list[Table]:
+        """A table for each set of dimensions that columns have, with what these count, or their coordinates, first."""
+        coordinates = {column.name: column for column in self.columns if column.dims == (column.name,)}
+        others = [column for column in self.columns if column.name not in coordinates]
+        apart = list(dict.fromkeys(column.dims for column in others))
+        alone = coordinates.keys() - {name for dims in apart for name in dims}
+        found = []
+        for dims in (*apart, *((name,) for name in sorted(alone))):
+            first = tuple(coordinates.get(name) or _counting(name, self.shape[name]) for name in dims)
+            columns = (*first, *(column for column in others if column.dims == dims))
+            found.append(Table(f"{self.name}_{'_'.join(dims)}", {name: self.shape[name] for name in dims}, columns))
+        return found
+
+
+def _counting(name: str, length: int) -> Column:
+    """Numbers from 0, of a dimension without coordinates."""
+
+    def read(rows: slice) -> NDArray[Any]:
+        return np.arange(*rows.indices(length))
+
+    return Column(name, (name,), np.dtype(np.int64), f"number of the {name}", "1", read)
+
 
 def _flattened(column: Column, shape: dict[str, int]) -> Read:
     """Reads rows of the column repeated over the dimensions it lacks. It is read whole: an array has a few MB a map."""

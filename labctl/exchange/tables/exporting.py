@@ -116,7 +116,8 @@ def _write_files(
     tables: Sequence[Table], to: str, run: OpenRun, place: Path | None, folder: Path, overwrite: bool
 ) -> list[Path]:
     """A file a table; of one table that file, of more a folder of them. Beside CSV what its columns mean."""
-    flat = [table.flat() for table in tables if table.name != "settings"]
+    apart = [each for table in tables for each in (table.by_dimensions() if table.name == "results" else [table])]
+    flat = [table.flat() for table in apart if table.name != "settings"]
     if not flat:
         raise ExportError(f"settings of any shape are no table: {to} cannot hold them; netcdf, zarr and matlab do")
     if len(flat) == 1:

@@ -21,8 +21,8 @@ from labctl.recording.reader import opened, whole
 if TYPE_CHECKING:
     import xarray
 
-TABLES = ("events", "operations", "steps", "maps", "auxiliaries", "settings")
-"""What a run may have. `settings`: those of its settings that are arrays."""
+TABLES = ("events", "operations", "steps", "maps", "auxiliaries", "results", "settings")
+"""What a run may have. `results`: those of its results that are arrays; `settings`: the same of its settings."""
 
 _APPLIED = "reading_factor"
 """Of operations: readings have been multiplied by it, and would be twice if it stood beside them."""

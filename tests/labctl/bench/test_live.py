@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import numpy as np
@@ -17,7 +18,7 @@ import pytest
 from benches import write_bench
 from boards import ServedBoard, batch_of, served_board
 
-from labctl.array import MemoryArray, Operation
+from labctl.array import MemoryArray, Operation, Window
 from labctl.bench.clock import WallClock
 from labctl.bench.live import Bench, load_bench
 from labctl.errors import (
@@ -29,6 +30,7 @@ from labctl.errors import (
     LinkError,
     SafeStateError,
 )
+from labctl.recording.writer import RunWriter
 from labctl.runner import RecordedArray
 
 LIMITS = """
@@ -111,7 +113,7 @@ def test_a_product_is_held_to_the_voltage_that_cells_may_be_read_at(
     path = write_bench(tmp_path, resource=board.resource_name, library="@py", arrays=limits)
     inputs = np.full((2, 32), 0.1, np.float32)
     with load_bench(path) as bench, bench.array() as array:
-        recorded = RecordedArray(array.driver, array.guard, None)  # type: ignore[arg-type] -- products are not recorded
+        recorded = RecordedArray(array.driver, array.guard, Mock(spec=RunWriter))
         assert array.multiply(inputs).shape == recorded.multiply(inputs).shape == (2, 32)
         inputs[1, 3] = largest
         for each in (array, recorded):
@@ -119,6 +121,24 @@ def test_a_product_is_held_to_the_voltage_that_cells_may_be_read_at(
                 LimitError, match=r"a multiplication at .* is above the cell's max_read_voltage of 100 mV"
             ):
                 each.multiply(inputs)
+
+
+@pytest.mark.parametrize("voltage", [0.2, -0.2, math.nan])
+def test_a_bit_serial_product_is_held_to_it_too(board: ServedBoard, tmp_path: Path, voltage: float) -> None:
+    limits = '[arrays.main.cell_limits]\nmax_read_voltage = "0.1 V"'
+    path = write_bench(tmp_path, resource=board.resource_name, library="@py", arrays=limits)
+    window = Window(*(np.array([line], np.uint16) for line in (0, 1, 5)))
+    codes = np.array([[3], [1]], np.uint8)
+    with load_bench(path) as bench, bench.array() as array:
+        recorded = RecordedArray(array.driver, array.guard, Mock(spec=RunWriter))
+        for each in (array, recorded):
+            assert each.multiply_bits(codes, window, 2, 0.1, 125e-6).sums.shape == (2, 1)
+            with pytest.raises(
+                LimitError, match=r"a multiplication at .* is above the cell's max_read_voltage of 100 mV"
+            ):
+                each.multiply_bits(codes, window, 2, voltage, 125e-6)
+        assert recorded.time == array.clock.now() > recorded.began
+    assert board.board.firmware.chip.multiplications == 2 * 2 * 2
 
 
 def test_a_malformed_batch_never_reaches_the_board(board: ServedBoard, path: Path) -> None:

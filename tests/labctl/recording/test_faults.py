@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import kill_recorder
 import pytest
 
 KILL_RECORDER = Path(__file__).parents[3] / "benchmarks" / "kill_recorder.py"
@@ -44,8 +45,19 @@ def test_a_disk_full_from_some_write_on_loses_nothing_acknowledged() -> None:
 
 
 @needs_strace
+@pytest.mark.parametrize(
+    ("call", "number", "full"), [("rename", 2, False), ("write", 700, False), ("write", 900, True)]
+)
+def test_a_run_that_ends_with_results_has_ended_or_has_not(call: str, number: int, full: bool) -> None:
+    verdict = kill_recorder.strike(call, number, kill_recorder.Mode(full=full, checkpoints=True))
+    assert verdict.kind == "readable"
+
+
+@needs_strace
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [("--random", "50"), ("--full",)])
+@pytest.mark.parametrize(
+    "options", [("--random", "50"), ("--full",), ("--checkpoints", "--random", "50"), ("--checkpoints", "--full")]
+)
 def test_no_write_call_is_a_bad_moment(options: tuple[str, ...]) -> None:
     assert strike(*options)["bad"] == []
 

@@ -400,7 +400,7 @@ def test_a_run_whose_array_multiplied_is_refused(bench: Path, board: ServedBoard
 
     multiplying = replace(read, steps=steps)
     path = killed_run(bench, tmp_path, after_step(3), multiplying)
-    assert "a multiplication, of which there is no record" in refused(path, bench, board, protocol=multiplying)
+    assert "a multiplication, of whose products there is no record" in refused(path, bench, board, protocol=multiplying)
 
 
 def test_a_packed_run_is_resumed_too(bench: Path, board: ServedBoard, tmp_path: Path) -> None:

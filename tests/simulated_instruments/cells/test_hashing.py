@@ -18,7 +18,9 @@ from labctl.simulated_instruments.cells.arena import Arena
 from labctl.simulated_instruments.cells.hashing import (
     NoiseKey,
     _half_normal_quantiles,
+    half_normal,
     hash_bits,
+    hash_grid,
     standard_normal,
     uniform,
 )
@@ -324,3 +326,46 @@ def test_the_same_chip_is_the_same_tomorrow():
     """Frozen: a change here changes every simulated chip ever bought."""
     frozen = [[4071244760, 3909965755], [2206427391, 2394596896], [1148937302, 3816756388]]
     assert draw(hash_bits, [0, 1, 262_143], [0, 1]).tolist() == frozen
+
+
+class TestGrid:
+    """Words of many lines at many counts, two variates of each."""
+
+    LINES = np.array([*range(24), 100, 101, 400, 511], np.uint32)
+
+    def drawn(self, counts):
+        """Both halves of the words of two turns: (4, lines, counts)."""
+        found = []
+        for turn in (0, 1):
+            for half in (0, 1):
+                arena = Arena(len(self.LINES) * len(counts))
+                words = hash_grid(KEY, self.LINES, np.asarray(counts, np.uint32), turn, arena)
+                found.append(half_normal(words, half, arena).reshape(len(self.LINES), -1).copy())
+        return np.array(found)
+
+    def test_a_variate_is_that_of_its_line_and_count_alone(self):
+        counts = np.arange(1000, 1200)
+        whole = self.drawn(counts)
+        np.testing.assert_array_equal(self.drawn(counts[50:60]), whole[:, :, 50:60])
+        arena = Arena(7 * 200)
+        some = half_normal(hash_grid(KEY, self.LINES[3:10], counts.astype(np.uint32), 1, arena), 1, arena)
+        np.testing.assert_array_equal(some.reshape(7, 200), whole[3, 3:10])
+
+    @pytest.mark.parametrize("step", [1, 4])
+    def test_they_have_the_moments_of_a_normal(self, step):
+        values = self.drawn(step * np.arange(20_000)).astype(np.float64).ravel()
+        scaled = np.sqrt(len(values))
+        assert abs(values.mean()) < SIGMAS / scaled
+        assert abs(values.var() - 1) < SIGMAS * np.sqrt(2) / scaled
+        assert abs(np.mean(values**3)) < SIGMAS * np.sqrt(15) / scaled
+        assert abs(np.mean(values**4) - 3) < SIGMAS * np.sqrt(96) / scaled + 0.002  # no tail beyond 4.3 sigma
+        assert stats.kstest(values, "norm").statistic < 3 / scaled
+
+    @pytest.mark.parametrize("step", [1, 4])
+    def test_lines_turns_halves_and_counts_are_independent(self, step):
+        values = self.drawn(step * np.arange(20_000)).astype(np.float64)
+        series = values.reshape(-1, values.shape[-1]).T
+        assert_uncorrelated(series)
+        assert_uncorrelated(np.square(series))
+        for lag in (1, 2, 3):
+            assert_uncorrelated(np.column_stack([series[:-lag, :20], series[lag:, :20]]))

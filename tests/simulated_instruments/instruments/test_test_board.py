@@ -340,6 +340,97 @@ def test_products_come_a_vector_after_another_both_ways(bench: Bench) -> None:
     assert bench.block(":MULT:TRAN? ", np.full(2 * COLS, 0.1, "<f4"), dtype="<f4").shape == (2 * ROWS,)
 
 
+# -- bit-serial products ----------------------------------------------------------------------------------------
+
+
+def bit_product(**other: object) -> tuple[str | np.ndarray, ...]:
+    """Two inputs and three columns, five vectors of two bits, but for what is `other`."""
+    given = {
+        "bits": "2",
+        "volts": "0.2",
+        "full_scale": "125UA",
+        "plus": np.array([0, 2], "<u2"),
+        "minus": np.array([1, 3], "<u2"),
+        "cols": np.array([9, 0, 4], "<u2"),
+        "codes": (np.arange(10) % 4).astype("u1"),
+        **other,
+    }
+    head = ",".join(str(given[name]) for name in ("bits", "volts", "full_scale"))
+    blocks = [part for name in ("plus", "minus", "cols", "codes") for part in (",", given[name])]
+    return f":MULT:BITS? {head}", *blocks
+
+
+def test_a_bit_serial_product_answers_sums_and_then_how_often_columns_were_at_an_end(bench: Bench) -> None:
+    bench.ask(":PULS:APPL:ALL ", shape(), codes(CELLS, 3.2))
+    started = bench.board.clock.now()
+    answer = bench.block(*bit_product(), dtype="<u4").reshape(6, 3)
+    assert bench.board.clock.now() - started == pytest.approx(5 * 2 * 4e-6, abs=3e-7)  # a plane, all columns together
+    assert bench.chip.multiplications == 5 * 2
+    assert np.all(np.abs(answer[:5] - 3 * 16_383 / 2) < 3 * 2000)
+    assert not answer[5].any()
+    bench.chip.readout_faults.stick([0], 16_383)
+    assert bench.block(*bit_product(), dtype="<u4").reshape(6, 3)[5].tolist() == [0, 10, 0]
+
+
+def test_bit_serial_products_are_work_whose_answer_is_kept(bench: Bench) -> None:
+    answer = bench.ask(*bit_product())
+    number = bench.ask(":FETC:WORK?").split(b",")[0]
+    assert bench.ask(f":FETC? {number.decode()}") == answer
+    assert bench.chip.multiplications == 10
+
+
+def test_big_endian_bit_serial_products_mean_the_same() -> None:
+    little, big = Bench(new_board()), Bench(new_board())
+    big.ask(":FORM:BORD NORM")
+    swapped = {
+        name: np.array(lines, ">u2") for name, lines in (("plus", [0, 2]), ("minus", [1, 3]), ("cols", [9, 0, 4]))
+    }
+    found = big.block(*bit_product(**swapped), dtype=">u4")
+    np.testing.assert_array_equal(found, little.block(*bit_product(), dtype="<u4"))
+
+
+def test_the_scale_of_bit_serial_products_is_that_of_the_smallest_range(bench: Bench) -> None:
+    for wanted, full_scale in (("100UA", 125e-6), ("125UA", 125e-6), ("126UA", 500e-6), ("MAX", 2e-3)):
+        step, offset, bits = bench.ask(f":MULT:BITS:SCAL? {wanted}").decode().split(",")
+        assert float(offset) == -full_scale
+        assert float(step) * 16_383 == pytest.approx(2 * full_scale)
+        assert bits == "14"
+
+
+@pytest.mark.parametrize(
+    ("other", "error"),
+    [
+        ({"bits": "0"}, "-222,"),
+        ({"bits": "9"}, "-222,"),
+        ({"volts": "0.51"}, "-222,"),
+        ({"volts": "-0.1"}, "-222,"),
+        ({"full_scale": "3MA"}, "-222,"),
+        ({"codes": np.array([0, 4], "u1")}, '-222,"Data out of range;code 4 is above 3"'),
+        ({"codes": np.zeros(3, "u1")}, '-161,"Invalid block data;3 codes are no whole number of vectors of 2"'),
+        ({"codes": np.zeros(0, "u1")}, "-161,"),
+        ({"plus": np.array([0, 6], "<u2")}, '-222,"Data out of range;row 6 is not on the array"'),
+        ({"minus": np.array([1, 2], "<u2")}, '-224,"Illegal parameter value;row 2 is named twice"'),
+        ({"minus": np.array([1], "<u2")}, '-161,"Invalid block data;2 rows to drive with + and 1 with -"'),
+        ({"plus": np.zeros(0, "<u2"), "minus": np.zeros(0, "<u2")}, "-161,"),
+        ({"cols": np.array([10], "<u2")}, '-222,"Data out of range;column 10 is not on the array"'),
+        ({"cols": np.array([3, 3], "<u2")}, '-224,"Illegal parameter value;column 3 is named twice"'),
+        ({"cols": np.zeros(0, "<u2")}, "-161,"),
+    ],
+)
+def test_what_is_no_bit_serial_product_is_refused(bench: Bench, other: dict[str, object], error: str) -> None:
+    assert bench.ask(*bit_product(**other)) == b""
+    assert bench.error().startswith(error)
+    assert bench.chip.multiplications == 0
+
+
+def test_more_sums_than_an_answer_holds_are_refused_before_they_are_made() -> None:
+    bench = Bench(new_board(rows=2, cols=1024))
+    lines = {"plus": np.array([0], "<u2"), "minus": np.array([1], "<u2"), "cols": np.arange(1024, dtype="<u2")}
+    assert bench.ask(*bit_product(**lines, codes=np.zeros(1 << 16, "u1"))) == b""
+    assert bench.error() == '-223,"Too much data;an answer holds 67108864 numbers at most"'
+    assert bench.chip.multiplications == 0
+
+
 # -- time and health --------------------------------------------------------------------------------------------
 
 

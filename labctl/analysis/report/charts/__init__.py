@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from labctl.analysis.report.charts import arrays, changes, programming, repeated
+from labctl.analysis.report.charts import arrays, changes, programming, pruning, repeated
 from labctl.analysis.report.content import Chart
 from labctl.analysis.report.material import Run
 
@@ -12,12 +12,14 @@ _OF_KIND: dict[str, Callable[[Run], list[Chart]]] = {
     "programming": programming.programming,
     "step-size": programming.step_size,
     "forming": arrays.forming,
+    "forming-density": arrays.forming_density,
     "map": arrays.array_map,
     "iv": changes.iv,
     "pulse-response": changes.pulse_response,
     "endurance": repeated.endurance,
     "retention": repeated.retention,
     "read-noise": repeated.read_noise,
+    "pruning": pruning.pruning,
 }
 
 

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import ndtr
 
 from labctl.analysis import estimators
 from labctl.analysis.characterisation.arrays import PRISTINE_BELOW
-from labctl.analysis.report.charts.parts import BLUE, MICRO, Axis, Chart, Series, cumulative, histogram, shades
+from labctl.analysis.report.charts.parts import (
+    BLUE,
+    GREY,
+    MICRO,
+    RED,
+    Axis,
+    Chart,
+    Series,
+    cumulative,
+    histogram,
+    shades,
+)
 from labctl.analysis.report.material import Run
 from labctl.analysis.report.words import quantity
 
@@ -46,6 +58,34 @@ def forming(run: Run) -> list[Chart]:
         )
     else:
         found.append(histogram(conductance[np.isfinite(voltage)], "conductance (µS)", "Conductance after forming"))
+    return [each for each in found if each]
+
+
+def forming_density(run: Run) -> list[Chart]:
+    assert run.measured is not None
+    measured, told = run.measured, run.measured.attrs
+    voltage = measured["forming_voltage"].values.astype(np.float64)
+    conductance = measured["conductance"].values.astype(np.float64) * MICRO
+    of_sample = voltage[measured["sample"].values]
+    found: list[Chart | None] = []
+    if np.isfinite(of_sample).any():
+        volts, counts = np.unique(of_sample[np.isfinite(of_sample)], return_counts=True)
+        share = np.cumsum(counts) / len(of_sample) * 100
+        series = [Series("points", volts, share, "formed by then, of the sample rows", colour=BLUE)]
+        if np.isfinite(told["breakdown_mean"]):
+            x = np.linspace(volts[0], told["breakdown_mean"] + 3 * told["breakdown_sd"], 100)
+            fitted = ndtr((x - told["breakdown_mean"]) / told["breakdown_sd"]) * 100
+            series.append(Series("line", x, fitted, "normal distribution fitted", colour=GREY))
+        reached = np.array([told["formed"] / told["live"] * 100])
+        if np.isfinite(told["chosen_voltage"]):
+            at = np.array([told["chosen_voltage"]])
+            series.append(Series("points", at, reached, "all cells, after the one pulse", colour=RED))
+        y = Axis("formed (% of cells)", low=0.0, high=100.0)
+        said = f"Sample rows: formed by amplitude, up to {volts[-1]:.4g} V. Of all cells: {reached[0]:.3g} %."
+        found.append(Chart("Formed by amplitude", Axis("amplitude (V)"), y, series, said))
+    else:
+        found.append(histogram(voltage, "forming voltage (V)", "Where cells formed"))
+    found.append(histogram(conductance[np.isfinite(voltage)], "conductance (µS)", "Conductance after forming"))
     return [each for each in found if each]
 
 

@@ -1,0 +1,38 @@
+"""What a network costs on an array and on digital machines, in joules and seconds: counts of operations times figures.
+
+Figures come from tables in which each has its unit and its source (`data/accounts/*.toml`, or a user's file). An
+account is a sum over what was counted. Two accounts of the same work make a ratio, and its sensitivity to every figure
+says what the ratio rests on. Pure: nothing is measured here, and nothing is fitted.
+"""
+
+from labctl.learning.accounts.account import Account, Entry
+from labctl.learning.accounts.comparing import Comparison, Sensitivity, compare, sensitivity
+from labctl.learning.accounts.crossbar import OnArray, Pulses, Written, inference, switching, writing
+from labctl.learning.accounts.digital import PLATFORMS, Direction, Platform, digital
+from labctl.learning.accounts.figures import Figure, Figures, Published
+from labctl.learning.accounts.work import compare_inference, compare_training, training
+
+__all__ = [
+    "PLATFORMS",
+    "Account",
+    "Comparison",
+    "Direction",
+    "Entry",
+    "Figure",
+    "Figures",
+    "OnArray",
+    "Platform",
+    "Published",
+    "Pulses",
+    "Sensitivity",
+    "Written",
+    "compare",
+    "compare_inference",
+    "compare_training",
+    "digital",
+    "inference",
+    "sensitivity",
+    "switching",
+    "training",
+    "writing",
+]

@@ -1,0 +1,246 @@
+"""The protocol of pruning: form, place, train and prune, judge on the board, compare with other uses of the weights."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Generator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labctl.array import Capability, Geometry, MemoryArray, Operation, Scale
+from labctl.errors import CapabilityError
+from labctl.learning.datasets import Dataset, load_dataset
+from labctl.learning.networks import Network, make_network
+from labctl.learning.placement import place
+from labctl.protocols import density_forming
+from labctl.protocols.density_forming import density_cost, form_to_density
+from labctl.protocols.pruning.cells import NetworkCells
+from labctl.protocols.pruning.comparing import compare
+from labctl.protocols.pruning.inference import OnBoard, of_rests
+from labctl.protocols.pruning.reporting import summary
+from labctl.protocols.pruning.settings import InferenceSettings, PruningSettings
+from labctl.protocols.pruning.training import PrunedNetwork, as_scalars
+from labctl.steps import Cost, Procedure, Step, Steps, StopRequested, Variable
+
+NOT_GIVEN = 2**32 - 1
+
+
+def _steps(
+    array: MemoryArray,
+    settings: PruningSettings,
+    rng: np.random.Generator,
+    checkpoint: Mapping[str, NDArray[Any]] | None,
+) -> Steps:
+    data = load_data(settings)
+    network = network_of(settings, data)
+    if checkpoint is None:
+        seed = int(rng.integers(2**31))
+        pruned = yield from _begun(array, settings, network, data, seed)
+    else:
+        pruned = resumed(array, settings, network, data, checkpoint)
+    try:
+        yield from pruned.train()
+        found = yield from _judged(pruned)
+    except StopRequested:
+        yield Step("done", {}, pruned.maps())
+        raise
+    yield Step("done", {}, pruned.maps(), checkpoint=pruned.checkpoint())
+    return found
+
+
+def _infer(array: MemoryArray, settings: InferenceSettings, rng: np.random.Generator) -> Steps:  # noqa: ARG001
+    """Judge again the network that a pruning run left on the array."""
+    with np.load(io.BytesIO(settings.state.tobytes()), allow_pickle=False) as state:
+        checkpoint = {name: state[name] for name in state.files}
+    data = load_data(settings)
+    pruned = resumed(array, settings, network_of(settings, data), data, checkpoint)
+    yield Step("initial_read", {}, pruned.maps())
+    if settings.verify:
+        yield Step("synchronise", {**as_scalars(pruned.reverify())}, pruned.maps())
+    found = yield from _judged(pruned)
+    yield Step("done", {}, pruned.maps())
+    return found
+
+
+def _judged(pruned: PrunedNetwork) -> Generator[Step, None, dict[str, Any]]:
+    """What came of it: on the board where that is asked for, in software, and beside the baselines."""
+    software, on_board, board, rests = pruned.judge(), None, None, []
+    if pruned.settings.board:
+        on_board = OnBoard(pruned)
+        since = pruned.array.clock.now()
+        board = yield from on_board.evaluate()
+        rests = yield from on_board.rest(pruned.settings.rest, since)
+    others = yield from compare(pruned)
+    return {**summary(pruned, software, board, on_board, others), **of_rests(rests)}
+
+
+def load_data(settings: PruningSettings) -> Dataset:
+    """The samples, as many as the settings ask for. Raises UsageError."""
+    data = _loaded(settings.task, settings.data, settings.split, settings.own_data)
+    ends = {"train": slice(settings.train), "test": slice(settings.test)}
+    return replace(
+        data,
+        train_inputs=data.train_inputs[ends["train"]],
+        train_labels=data.train_labels[ends["train"]],
+        test_inputs=data.test_inputs[ends["test"]],
+        test_labels=data.test_labels[ends["test"]],
+        extra={name: values[ends.get(name.partition("_")[0], slice(None))] for name, values in data.extra.items()},
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(task: str, data: str, split: str, own: bool) -> Dataset:
+    """Read once for the plan and the run."""
+    options: dict[str, Any] = {**({} if split == "official" else {"split": split}), **({"own": True} if own else {})}
+    return load_dataset(task, Path(data) if data else None, **options)
+
+
+def network_of(settings: PruningSettings, data: Dataset) -> Network:
+    """Raises UsageError where there is none such, or not for these samples."""
+    return make_network(settings.task, settings.network, settings.bits, data.train_inputs.shape[1:], data.classes)
+
+
+def _begun(
+    array: MemoryArray, settings: PruningSettings, network: Network, data: Dataset, seed: int
+) -> Generator[Step, None, PrunedNetwork]:
+    """Formed to the density wanted, placed around what is dead, with the first masks on the array."""
+    able = array.capabilities & (Capability.MULTIPLY | Capability.MULTIPLY_BITS)
+    if settings.board and not able:
+        raise CapabilityError("this board does not multiply: say board=false to prune without products on it")
+    shape = (array.geometry.rows, array.geometry.cols)
+    excluded = np.zeros(shape, bool) if settings.exclude is None else settings.exclude
+    formed = yield from form_to_density(array, settings.form, ~excluded.ravel())
+    if formed.stopped:
+        raise StopRequested
+    dead = excluded.copy()
+    dead[list(formed.dead_rows)], dead[:, list(formed.dead_cols)] = True, True
+    conducts = (formed.conductance >= settings.form.formed_at) & ~excluded.ravel()
+    pruned = _placed(array, settings, network, data, seed, dead, conducts)
+    done = pruned.begin()
+    values = {**as_scalars(done), "epoch": 0}
+    yield Step("synchronise", values, pruned.maps(), checkpoint=pruned.checkpoint())
+    return pruned
+
+
+def _placed(
+    array: MemoryArray,
+    settings: PruningSettings,
+    network: Network,
+    data: Dataset,
+    seed: int,
+    dead: NDArray[np.bool_],
+    conducts: NDArray[np.bool_],
+) -> PrunedNetwork:
+    placement = place([layer.shape for layer in network.layers], dead.shape, dead, settings.most_dead, settings.chips)
+    cells = NetworkCells(array, placement, settings, conducts)
+    return PrunedNetwork(array, settings, network, data, placement, cells, seed, dead)
+
+
+def resumed(
+    array: MemoryArray,
+    settings: PruningSettings,
+    network: Network,
+    data: Dataset,
+    checkpoint: Mapping[str, NDArray[Any]],
+) -> PrunedNetwork:
+    """As it was at `checkpoint`, with the cells as they are now."""
+    conducts, dead = checkpoint["cells.formed"].astype(bool), checkpoint["dead"].astype(bool)
+    pruned = _placed(array, settings, network, data, int(checkpoint["seed"]), dead, conducts)
+    pruned.restore(checkpoint)
+    return pruned
+
+
+def _plan(geometry: Geometry, dac: Scale, adc: Scale, settings: PruningSettings) -> Cost:  # noqa: ARG001
+    """The bound: every cell of the network switches at every synchronisation, with a whole ramp each."""
+    wanted = np.ones(geometry.cells, bool) if settings.exclude is None else ~settings.exclude.ravel()
+    form = density_cost(geometry, dac, settings.form, wanted)
+    epochs = settings.epochs or settings.of_task.epochs
+    per_epoch = len(load_data(settings).train_inputs) // (settings.batch or settings.of_task.batch)
+    each = 1 + (per_epoch // settings.synchronise if settings.synchronise else 0)
+    found = _switching_cost(geometry, dac, settings, 1 + epochs * each)
+    return Cost(
+        max_pulses=form.max_pulses + found.max_pulses,
+        max_reads=form.max_reads + found.max_reads,
+        amplitudes={**found.amplitudes, **form.amplitudes},
+        gates={**found.gates, **form.gates},
+        widths={**found.widths, **form.widths},
+        max_pulses_per_cell=form.max_pulses_per_cell + found.max_pulses_per_cell,
+        max_form_pulses_per_cell=form.max_form_pulses_per_cell,
+    )
+
+
+def _plan_inference(geometry: Geometry, dac: Scale, adc: Scale, settings: InferenceSettings) -> Cost:  # noqa: ARG001
+    return _switching_cost(geometry, dac, settings, 1 if settings.verify else 0)
+
+
+def _switching_cost(geometry: Geometry, dac: Scale, settings: PruningSettings, synchronisations: int) -> Cost:
+    """Of so many synchronisations, and of judging on the board. What is missing for either is told here."""
+    layers = [layer.shape for layer in network_of(settings, load_data(settings)).layers]
+    placement = place(layers, (geometry.rows, geometry.cols), settings.exclude, settings.most_dead, settings.chips)
+    verifies = int(bool(settings.rest and settings.board))
+    passes = 2 + len(settings.rest) + 2 * verifies if settings.board else 0
+    if placement.tiles > 1:  # only judging takes the tiles through the array, the first masks aside
+        synchronisations = min(synchronisations, 1) + passes * (placement.tiles + 1)
+    times = synchronisations + verifies
+    ramps = {Operation.SET: settings.set, Operation.RESET: settings.reset}
+    ramp = max(each.steps for each in ramps.values()) + settings.hold
+    pulses = max(len(placement.cells(tile)) for tile in range(placement.tiles)) * ramp * times
+    return Cost(
+        max_pulses=pulses,
+        max_reads=pulses + (times + 2) * geometry.cells * settings.replayed_reads,
+        amplitudes={op: float(dac.values(each.codes(dac, op.name.lower()).max())) for op, each in ramps.items()},
+        gates={op: each.gate for op, each in ramps.items()},
+        widths={op: each.width for op, each in ramps.items()},
+        max_pulses_per_cell=ramp * times,
+    )
+
+
+VARIABLES = (
+    *density_forming.VARIABLES,
+    Variable("epoch", "epochs done or going on", dtype="u4", fill=NOT_GIVEN),
+    Variable("loss", "mean cross entropy of the epoch's batches so far"),
+    Variable("accuracy_train", "accuracy on the epoch's batches, while it learnt"),
+    Variable("accuracy_software", "accuracy on the test samples, in software by the last readings"),
+    Variable("accuracy_board", "accuracy on the test samples, on the board"),
+    Variable("edges_pruned", "edges pruned at this synchronisation", dtype="u4", fill=NOT_GIVEN),
+    Variable("edges_reinstated", "edges reinstated at this synchronisation", dtype="u4", fill=NOT_GIVEN),
+    Variable("edges_held", "edges whose flip hysteresis held back", dtype="u4", fill=NOT_GIVEN),
+    Variable("switched", "cells switched in this step", dtype="u4", fill=NOT_GIVEN),
+    Variable("pulses", "SET and RESET pulses in this step", dtype="u4", fill=NOT_GIVEN),
+    Variable("failed", "cells that did not follow their pulses in this step", dtype="u4", fill=NOT_GIVEN),
+    Variable("saturated", "conversions of products at either end of the converter, so far", dtype="u4", fill=NOT_GIVEN),
+    Variable("layer", "layer of the cell's edge; 255: none", ("row", "col"), "u1"),
+    Variable("kept", "whether the cell's edge is kept", ("row", "col"), "u1", flags={"pruned": 0, "kept": 1}),
+    Variable("switches", "times the cell was switched", ("row", "col"), "u2"),
+    Variable("conductance", "conductance at the last reading", ("row", "col"), unit="S"),
+)
+
+pruning = Procedure(
+    name="pruning",
+    title="Prune a random network on the array",
+    settings=PruningSettings,
+    phases=(*density_forming.PHASES, "synchronise", "train", "calibrate", "infer", "rest", "compare", "done"),
+    variables=VARIABLES,
+    needs=Capability.FORM | Capability.PULSE | Capability.READ,
+    steps=_steps,
+    plan=_plan,
+    measurement="pruning",
+    checkpoints=True,
+)
+
+inference = Procedure(
+    name="inference",
+    title="Judge a pruned network on the array",
+    settings=InferenceSettings,
+    phases=("initial_read", "synchronise", "calibrate", "infer", "rest", "compare", "done"),
+    variables=tuple(each for each in VARIABLES if each not in density_forming.VARIABLES),
+    needs=Capability.PULSE | Capability.READ,
+    steps=_infer,
+    plan=_plan_inference,
+    measurement="inference",
+)
