@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.array import Cells, Geometry, PulseBatch, PulseLimits, Readout, Scale
-from labctl.drivers.test_board import TestBoard
+from labctl.drivers.numbered_board import NumberedBoard
 from labctl.simulated_instruments.chips.crossbar import CrossbarMacro
 from labctl.simulated_instruments.instruments.clocks import VirtualClock
 
@@ -35,7 +35,7 @@ class DirectArray:
     none: every cell of a batch then sees what it would if it were worked on alone.
     """
 
-    capabilities = TestBoard.capabilities
+    capabilities = NumberedBoard.capabilities
     limits = PulseLimits()
     chip_serial = ""
 

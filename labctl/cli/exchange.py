@@ -51,7 +51,7 @@ def import_(file: Path, mapping_path: Path, select: str, out: Path | None, as_js
 
 _SIMULATORS = ("aihwkit", "crosssim")
 _FORMATS = ("csv", "parquet", "netcdf", "zarr", "matlab")
-_TABLES = ("events", "operations", "steps", "maps", "auxiliaries", "settings")
+_TABLES = ("events", "operations", "steps", "maps", "auxiliaries", "results", "settings")
 
 
 @click.command()

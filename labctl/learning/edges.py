@@ -76,7 +76,7 @@ class EdgeScores:
 
     def masks(self) -> list[Flags]:
         """Per layer (inputs, outputs) which edges are kept: exactly as many as are to be, of equal ones the first."""
-        return [self._choose(layer, np.abs(score))[0] for layer, score in enumerate(self.scores)]
+        return [self._choose(layer)[0] for layer in range(len(self.scores))]
 
     def weights(self, kept: Sequence[Float32], pruned: Sequence[Float32]) -> list[Float32]:
         """Per layer the weights: of each edge `kept` or `pruned`, as its score decides."""
@@ -110,7 +110,7 @@ class EdgeScores:
         counts: list[tuple[int, int, int]] = []
         for layer, (decided, now) in enumerate(zip(self._decided, current, strict=True)):
             size = np.abs(self.scores[layer])
-            wanted, threshold = self._choose(layer, size)
+            wanted, threshold = self._choose(layer)
             wish = wanted != now
             undecided = np.isinf(decided)
             far = limit * threshold if self.kept[layer] else 0.0
@@ -143,14 +143,16 @@ class EdgeScores:
             values[:] = state[name]
         self.updates = int(state["updates"][0])
 
-    def _choose(self, layer: int, sizes: Float32) -> tuple[Flags, float]:
-        """Which edges of a layer have the largest `sizes`, of equal ones the first, and the smallest of these."""
-        count = self.kept[layer]
-        threshold = self._thresholds[layer] = _threshold(sizes, count, self._thresholds[layer])
-        chosen: Flags = sizes >= np.float32(threshold)
+    def _choose(self, layer: int) -> tuple[Flags, float]:
+        """Which edges of a layer have the largest |score|, of equal ones the first, and the smallest of these."""
+        scores, count = self.scores[layer], self.kept[layer]
+        threshold = self._thresholds[layer] = _threshold(scores, count, self._thresholds[layer], self._scratch[0])
+        chosen = np.empty(scores.shape, np.bool_)
+        for part, flags in _chunks(scores, chosen):
+            np.greater_equal(np.abs(part, out=self._scratch[0, : len(part)]), np.float32(threshold), out=flags)
         surplus = np.count_nonzero(chosen) - count
         if surplus:
-            chosen.reshape(-1)[np.flatnonzero(sizes == np.float32(threshold))[-surplus:]] = False
+            chosen.reshape(-1)[np.flatnonzero(np.abs(scores) == np.float32(threshold))[-surplus:]] = False
         return chosen, threshold
 
     def _named(self) -> dict[str, Float32]:
@@ -162,25 +164,32 @@ class EdgeScores:
         return named
 
 
-def _threshold(sizes: Float32, count: int, near: float) -> float:
-    """The `count`-th largest. It is looked for around `near` first: a partition of all costs ten times as much."""
+def _threshold(scores: Float32, count: int, near: float, scratch: Float32) -> float:
+    """The `count`-th largest |score|. It is looked for around `near` first: a partition of all costs ten times that."""
     if not count:
         return float("inf")
     low, high = np.float32(near * (1 - _AROUND)), np.float32(near * (1 + _AROUND))
-    around = sizes[(sizes >= low) & (sizes <= high)]
-    rest = count - int(np.count_nonzero(sizes > high))
-    if not 1 <= rest <= around.size:
-        around, rest = sizes.reshape(-1), count
-    return float(np.partition(around, around.size - rest)[around.size - rest])
+    around, rest = [], count
+    for (part,) in _chunks(scores):
+        sizes = np.abs(part, out=scratch[: len(part)])
+        above = sizes > high
+        rest -= int(np.count_nonzero(above))
+        around.append(sizes[(sizes >= low) ^ above])
+    found = np.concatenate(around)
+    if not 1 <= rest <= found.size:
+        found, rest = np.abs(scores).reshape(-1), count
+    return float(np.partition(found, found.size - rest)[found.size - rest])
 
 
 def _either(mask: Flags, kept: Float32, pruned: Float32) -> Float32:
     """`kept` where `mask`, else `pruned`, by bits: np.where takes ten times as long where the mask is random."""
-    chosen = mask.astype(np.int32)
-    np.negative(chosen, out=chosen)
-    chosen &= kept.view(np.int32) ^ pruned.view(np.int32)
-    chosen ^= pruned.view(np.int32)
-    return chosen.view(np.float32)
+    chosen = np.empty(mask.shape, np.float32)
+    for result, flags, one, other in _chunks(chosen, mask, kept, pruned):
+        bits = result.view(np.int32)
+        np.negative(flags.view(np.int8), out=bits, dtype=np.int32)
+        bits &= one.view(np.int32) ^ other.view(np.int32)
+        bits ^= other.view(np.int32)
+    return chosen
 
 
 def _balanced(may: Flags, now: Flags, sizes: Float32, count: int) -> Flags:
@@ -202,7 +211,7 @@ def _weakest(places: NDArray[np.intp], strengths: Float32, count: int) -> NDArra
     return places[np.argpartition(strengths, count)[:count]]
 
 
-def _chunks(*arrays: Float32) -> Iterator[list[Float32]]:
+def _chunks(*arrays: NDArray[Any]) -> Iterator[list[NDArray[Any]]]:
     """Flat pieces of arrays of one shape, in step; of contiguous ones they are views."""
     flat = [array.reshape(-1) for array in arrays]
     for start in range(0, flat[0].size, CHUNK):

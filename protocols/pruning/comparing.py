@@ -48,11 +48,11 @@ def _courses(pruned: PrunedNetwork) -> tuple[Course, Course]:
     s = pruned.settings
     epochs = s.baseline_epochs or pruned.epochs
     course = Course(epochs, pruned.batch, pruned.seed, Descent(_rate_of_weights(s), s.momentum, s.decay))
-    return course, Course(epochs, pruned.batch, pruned.seed, Descent(s.rate, s.momentum, s.decay))
+    return course, Course(epochs, pruned.batch, pruned.seed, Descent(s.scores_rate, s.momentum, s.decay))
 
 
 def _rate_of_weights(settings: PruningSettings) -> float:
-    return min(settings.rate, 0.05)
+    return min(settings.scores_rate, 0.05)
 
 
 def _watched(training: Training, pruned: PrunedNetwork, course: Course) -> Steps:

@@ -69,6 +69,7 @@ def _infer(array: MemoryArray, settings: InferenceSettings, rng: np.random.Gener
 
 def _judged(pruned: PrunedNetwork) -> Generator[Step, None, dict[str, Any]]:
     """What came of it: on the board where that is asked for, in software, and beside the baselines."""
+    pruned.refresh()
     software, on_board, board, rests = pruned.judge(), None, None, []
     if pruned.settings.board:
         on_board = OnBoard(pruned)

@@ -19,7 +19,7 @@ class PruningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """What network is pruned for what, and how the array is.
 
     task, data, split: as `load_dataset` takes them; data is a folder, that of $LABCTL_DATA where empty. own_data: it is
-    not the published set, but one's own in the same format. network, bits, epochs, batch: those of the task where None.
+    not the published set, but one's own in the same format. network, bits, epochs, batch, rate: those of the task where None.
     train, test: of how many samples (all where None).
 
     keep: share of each layer's edges. rate, momentum, decay: of the scores' gradient descent; the rate falls to 0 as a
@@ -52,7 +52,7 @@ class PruningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     train: int | None = None
     test: int | None = None
     keep: float = 0.5
-    rate: float = 0.03
+    rate: float | None = None
     momentum: float = 0.9
     decay: float = 5e-4
     hysteresis: float = 0.01
@@ -88,7 +88,9 @@ class PruningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         for name in ("synchronise", "hold"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
-        for name in ("rate", "programming_error", "hysteresis", "decay"):
+        if self.rate is not None and not self.rate > 0:
+            raise ValueError(f"rate must be more than 0, not {self.rate:g}")
+        for name in ("programming_error", "hysteresis", "decay"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name):g}")
         if not 0 <= self.momentum < 1:
@@ -109,6 +111,11 @@ class PruningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     @property
     def of_task(self) -> Task:
         return TASKS[self.task]
+
+    @property
+    def scores_rate(self) -> float:
+        """Of the scores' descent at first."""
+        return self.of_task.rate if self.rate is None else self.rate
 
 
 class InferenceSettings(PruningSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -58,7 +58,7 @@ class PrunedNetwork:
         self.epochs = settings.epochs or task.epochs
         self.batch = settings.batch or task.batch
         self.per_epoch = batches_per_epoch(len(data.train_inputs), self.batch)
-        descent = Descent(settings.rate, settings.momentum, settings.decay, self.epochs * self.per_epoch)
+        descent = Descent(settings.scores_rate, settings.momentum, settings.decay, self.epochs * self.per_epoch)
         shapes = [layer.shape for layer in network.layers]
         self.scores = EdgeScores(shapes, settings.keep, np.random.default_rng([seed, 10]), descent)
         self.masks = [np.ones(shape, bool) for shape in shapes]
@@ -157,6 +157,12 @@ class PrunedNetwork:
         self.turned += done.pruned + done.reinstated
         return bool(tile != tile_before or done.pruned or done.reinstated)
 
+    def refresh(self) -> None:
+        """Read the cells anew, in place of all readings that are kept: some are as old as several epochs."""
+        if self.placement.tiles == 1:
+            self.cells.read_all()
+            self._reads.clear()
+
     def reverify(self) -> Switched:
         """Switch again what is no longer in its state, of the tile on the array."""
         before = self.cells.switches.astype(np.int64)
@@ -225,11 +231,16 @@ class PrunedNetwork:
         return judged(self.predict_digitally(), self.data, self.field)
 
     def predict_digitally(self) -> Float32:
-        """Logits of the test samples, each so many of them with another reading of the cells."""
+        """Logits of the test samples, each so many of them with another reading of the cells.
+
+        With statistics of their own, as the board has: those of training follow weights that go on changing.
+        """
+        network = self.network.fresh()
+        network.calibrate(self.weights(0), self.data.train_inputs[: self.settings.calibrate])
         inputs = self.data.test_inputs
         parts = []
         for start in range(0, len(inputs), _JUDGED):
-            parts.append(self.network.predict(self.weights(self.any_read()), inputs[start : start + _JUDGED]))
+            parts.append(network.predict(self.weights(self.any_read()), inputs[start : start + _JUDGED]))
         return np.concatenate(parts)
 
     @property

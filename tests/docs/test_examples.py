@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from benches import started
 from measured import record
+from small_digits import write_small_digits
 
 from labctl.links.visa import VisaLink
 from labctl.simulated_instruments.instruments.test_board import build
@@ -183,6 +184,11 @@ def test_the_examples_of_the_analysis_run_on_runs_of_a_board(tmp_path: Path) -> 
         record(tmp_path / "runs", "write_verify", rows=24, cols=24, target=target, tolerance="2 uS")
         (path,) = (tmp_path / "runs" / "runs").glob("*.h5")
         path.rename(tmp_path / f"{name}.h5")
+    small = {"task": "mnist", "own_data": True, "network": "144-8-4", "epochs": 1, "baselines": (), "calibrate": 100}
+    digits = write_small_digits(tmp_path / "data", 200, 50)
+    record(tmp_path / "runs", "pruning", rows=64, cols=64, data=str(digits), **small)
+    (path,) = (tmp_path / "runs" / "runs").glob("*.h5")
+    path.rename(tmp_path / "pruned.h5")
     shutil.copy(tmp_path / "run.h5", tmp_path / "runs" / "one.h5")
     (tmp_path / "runs" / "none.h5").write_bytes(b"no run")
     document = DOCS / "analysis.md"
@@ -191,6 +197,8 @@ def test_the_examples_of_the_analysis_run_on_runs_of_a_board(tmp_path: Path) -> 
     assert re.search(r"half of \d+ cells were in window after \d+\.\d pulses a cell", done.stdout), done.stdout
     assert re.search(r"pulses in one run and in the next: 0\.\d\d|1\.00", done.stdout), done.stdout
     assert "none.h5 is not a run file: no HDF5 file" in done.stdout
+    assert re.search(r"pruned cells conduct \d% of what kept ones do", done.stdout), done.stdout
+    assert re.search(r"\{'fc1': \d+, 'fc2': \d+\}", done.stdout), done.stdout
     assert re.search(r"target +error_spread +error_spread_low +error_spread_high\nlevel", done.stdout), done.stdout
 
 
@@ -212,3 +220,10 @@ def test_the_examples_of_the_data_sets_draw_the_phantom_and_write_it_like_drive(
     assert done.returncode == 0, done.stderr
     assert "phantom of retinal vessels, seed 1 (200, 1, 48, 48) (2, 1, 128, 128)" in done.stdout
     assert (tmp_path / "DRIVE" / "training" / "1st_manual" / "03_manual1.gif").is_file()
+
+
+def test_the_network_of_its_document_learns(tmp_path: Path) -> None:
+    (script,) = fences(DOCS / "networks.md", "python")
+    done = run_python(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert int(re.search(r"(\d+)% right with half of the edges pruned", done.stdout)[1]) > 90

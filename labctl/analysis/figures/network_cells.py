@@ -37,7 +37,7 @@ def layers(axis: Axes, measured: xr.Dataset) -> None:
     counts = np.bincount(measured["layer"].values, minlength=len(names))
     labels = [f"{name}: {count:,}" for name, count in zip(names, counts, strict=True)]
     _flags(axis, shown, layer_colours(len(names)), labels if len(names) <= MOST_NAMED else [])
-    first = " (of the first tile that has one)" if takes_turns(measured) else ""
+    first = "\nof the first tile that has one" if takes_turns(measured) else ""
     more = "" if len(names) <= MOST_NAMED else f"\n{len(names)} layers; dark: first, light: last"
     axis.set_title(f"layer of each cell{first}{more}")
 
@@ -105,7 +105,7 @@ def distribution(axis: Axes, measured: xr.Dataset) -> None:
 
 def by_layer(axis: Axes, measured: xr.Dataset) -> None:
     """The same by layer: quartiles, and 5 to 95 %."""
-    found = conductances(measured)[1:] or conductances(measured)
+    found = conductances(measured)[1:]
     for shift, name in zip((-0.26, 0.0, 0.26), GROUP_COLOURS, strict=True):
         values = [dict(each.groups)[name] * MICRO for each in found]
         drawn = axis.boxplot(
@@ -121,7 +121,7 @@ def by_layer(axis: Axes, measured: xr.Dataset) -> None:
         for box in drawn["boxes"]:
             box.set(facecolor=GROUP_COLOURS[name], alpha=0.55, hatch=_HATCHES[name])
         axis.plot([], [], "s", color=GROUP_COLOURS[name], alpha=0.55, label=name)
-    names = [each.layer or "all" for each in found]
+    names = [each.layer for each in found]
     axis.set_xticks(np.arange(len(names)), names, rotation=90 if len(names) > MOST_NAMED else 0, fontsize=8)
     axis.set(ylabel="conductance (µS)", title="by layer: quartiles, 5 to 95 %")
     axis.margins(y=0.2)

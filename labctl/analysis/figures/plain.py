@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from labctl.analysis.figures.panels import BLUE, MICRO, group, histogram, show_map
+from labctl.recording.layout import AskedBy
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,12 +29,13 @@ def draw_maps(tree: xr.DataTree) -> Figure:
 
 
 def draw_steps(tree: xr.DataTree) -> Figure:
-    """A run that ended before it had maps: what its steps say."""
+    """A run that ended before it had maps: what its steps say, those that stand."""
     steps = group(tree, "steps")
+    stands = steps["asked_by"].values != AskedBy.SUPERSEDED if "asked_by" in steps else True
     names = [str(name) for name, each in steps.items() if each.dims == ("step",) and each.dtype.kind in "fiu"]
     names = [name for name in names if np.isfinite(steps[name].values.astype(float)).any()] or names[:1]
     figure = Figure(figsize=(13, 2.4 * max(len(names), 1)), layout="constrained")
     for axis, name in zip(figure.subplots(max(len(names), 1), 1, squeeze=False)[:, 0], names, strict=False):
-        axis.plot(steps[name].values, color=BLUE)
+        axis.plot(np.where(stands, steps[name].values, np.nan), color=BLUE)
         axis.set(ylabel=name.replace("_", " "), xlabel="step")
     return figure

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
+from labctl.analysis.characterisation.pruning import takes_turns
 from labctl.analysis.characterisation.segmentation import detections
 from labctl.analysis.figures import accounts, judgements, network_cells, training
 
@@ -51,7 +52,7 @@ def _panels(measured: xr.Dataset) -> list[Panel]:
     if "switched_of_layer" in measured:
         found += [training.switched, training.switches_per_cell]
     found += [network_cells.switches_of_cells, network_cells.distribution]
-    if len(measured["layer_name"]) > 1:
+    if len(measured["layer_name"]) > 1 and not takes_turns(measured):
         found.append(network_cells.by_layer)
     if measured.sizes["epoch"]:
         found += [training.loss, training.accuracy]

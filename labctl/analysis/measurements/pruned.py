@@ -155,6 +155,6 @@ def _attributes(run: Recording) -> dict[str, Any]:
     samples = 0 if confusion is None else int(confusion.sum())
     products = told.get("products") or {}
     conversions = int(products.get("conversions", 0))
-    if "account" in told:
+    if told.get("account") is not None:
         attrs["account"] = msgspec.json.encode(told["account"]).decode()
     return attrs | {"samples": samples, "conversions": conversions, "saturated": int(products.get("saturated", 0))}

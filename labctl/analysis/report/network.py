@@ -113,15 +113,15 @@ def _layers(measured: xr.Dataset) -> list[Block]:
     columns = [measured[f"layer_{name}"].values for name in ("name", "inputs", "outputs", "edges", "kept", "cells")]
     conducting = conductances(measured)[1:]
     layer, switches = measured["layer"].values, measured["switches"].values
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for place, (name, inputs, outputs, edges, kept, cells) in enumerate(zip(*columns, strict=True)):
-        row = (str(name), f"{inputs:,} × {outputs:,}", f"{edges:,}", f"{kept:,}", f"{cells:,}")
+        row: tuple[str, ...] = (str(name), f"{inputs:,} × {outputs:,}", f"{edges:,}", f"{kept:,}", f"{cells:,}")
         if conducting:
             mean = float(switches[layer == place].mean())
             middles = (_middle(conducting[place].kept), _middle(conducting[place].pruned))
             row = (*row, number(mean, 3), *middles)
         rows.append(row)
-    head = ("layer", "size", "edges", "kept", "cells")
+    head: tuple[str, ...] = ("layer", "size", "edges", "kept", "cells")
     if conducting:
         head = (*head, "switches a cell", "kept cells, median", "pruned cells, median")
     return [Table(f"{len(rows)} layers", head, rows, range(1, len(head)))]
@@ -149,7 +149,7 @@ def _account(measured: xr.Dataset) -> list[Block]:
 
 
 def _machines(told: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (str(each["name"]), _joules(each["energy"]), quantity(float(each["latency"]), "s", 3), times(each["ratio"]))
         for each in told["references"]
     ]

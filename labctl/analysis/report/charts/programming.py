@@ -90,13 +90,13 @@ def step_size(run: Run) -> list[Chart]:
 
 
 def steps(run: Run) -> list[Chart]:
-    """Every scalar of the steps, over the steps."""
+    """Every scalar of the steps that stand, over the steps."""
     table = run.group("steps")
     found = []
     for name, each in table.data_vars.items():
         if each.dims != ("step",) or each.dtype.kind not in "fiu" or flags_of(each) or name == "first_operation":
             continue
-        values = each.values.astype(np.float64)
+        values = np.where(run.recording.is_current, each.values.astype(np.float64), np.nan)
         if np.count_nonzero(np.isfinite(values)) < 2:
             continue
         unit = str(each.attrs.get("units", "1"))

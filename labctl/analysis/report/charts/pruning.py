@@ -179,7 +179,7 @@ def _by_layer(measured: xr.Dataset) -> Chart | None:
             values[np.isfinite(values)] * MICRO for each in found for group, values in each.groups if group == name
         ]
         ends = np.array([np.quantile(each, [0.05, 0.5, 0.95]) if each.size else [np.nan] * 3 for each in groups])
-        at = np.arange(1, len(found) + 1) + shift
+        at = np.arange(1.0, len(found) + 1) + shift
         series.append(Series("points", at, ends[:, 1], name, ends[:, 0], ends[:, 2], colour))
     names = ", ".join(f"{number} {each.layer}" for number, each in enumerate(found, 1))
     title = f"Conductance by layer: median, 5 to 95 % ({names})" if len(found) <= MOST_NAMED else _MANY
@@ -205,9 +205,9 @@ def _curves(measured: xr.Dataset) -> list[Chart]:
         line = Series("line", x[shown], y[shown], "the network", colour=BLUE)
         guide = Series("line", np.array([0.0, 1.0]), np.array(chance), "chance", colour=GREY, dashed=True)
         areas = ", ".join(f"{name} {estimate.value:.4f}" for name, estimate in judged_ways(measured, area))
-        ends = {"low": 0.0, "high": 1.0}
         told = f"{title}; areas under the curve: {areas}."
-        found.append(Chart(title, Axis(labels[0], **ends), Axis(labels[1], **ends), [line, guide], told))
+        across, up = (Axis(label, low=0.0, high=1.0) for label in labels)
+        found.append(Chart(title, across, up, [line, guide], told))
     return found
 
 

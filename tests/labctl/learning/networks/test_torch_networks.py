@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -216,9 +215,9 @@ def test_pruning_learns_which_quarter_is_bright(name: str) -> None:
 
 
 def test_pruning_learns_where_bars_are() -> None:
-    data = bars(32, samples=90)
+    data = bars(32, samples=60)
     network = make_network("vessels", "unet-8", None, (32, 32), 2)
-    weights = pruned(network, data, epochs=4, batch=6)
+    weights = pruned(network, data, epochs=4, batch=5)
     logits = network.predict(weights, data.test_inputs)
     assert logits.shape == (len(data.test_inputs), 2, 32, 32)
     scores = logits[:, 1] - logits[:, 0]
@@ -229,14 +228,17 @@ def test_pixels_outside_the_field_of_view_teach_nothing() -> None:
     network = make_network("vessels", "unet-4", None, (16, 16), 2)
     data = bars(16, samples=9)
     weights = random_weights(network)
-    inside = data.train_labels.copy()
-    inside[:, :10] = IGNORED
-    found = network.train_batch(weights, data.train_inputs, inside)
-    assert found.judged == len(inside) * 6 * 16
-    logits = network.fresh()
-    logits.calibrate(weights, data.train_inputs)
-    said = logits.predict(weights, data.train_inputs).argmax(axis=1)
-    assert found.correct == np.count_nonzero((said == inside)[:, 10:])
+    above, below = data.train_labels.copy(), data.train_labels.copy()
+    above[:, 10:] = IGNORED
+    below[:, :10] = IGNORED
+    whole, one, other = (
+        network.train_batch(weights, data.train_inputs, labels) for labels in (data.train_labels, above, below)
+    )
+    assert (one.judged, other.judged) == (len(above) * 10 * 16, len(above) * 6 * 16)
+    assert one.correct + other.correct == whole.correct
+    assert one.loss * 10 + other.loss * 6 == pytest.approx(whole.loss * 16, rel=1e-5)
+    for each, part, rest in zip(whole.gradients, one.gradients, other.gradients, strict=True):
+        np.testing.assert_allclose(part * 10 + rest * 6, each * 16, atol=1e-4 * np.abs(each).max() * 16)
 
 
 def test_pictures_of_any_size_are_labelled_pixel_by_pixel() -> None:
@@ -288,14 +290,11 @@ def test_weights_learn_in_full_precision() -> None:
     assert accuracy(network.predict(learner.values, data.test_inputs), data.test_labels) > 0.9
 
 
-@pytest.mark.parametrize(("told", "threads"), [(None, 1), ("2", 2)])
-def test_torch_works_with_one_thread_unless_told(told: str | None, threads: int) -> None:
+def test_torch_works_with_one_thread_unless_told() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    if told is not None:
-        environment["OMP_NUM_THREADS"] = told
     code = (
-        "import json, torch; from labctl.learning.networks import make_network; "
-        "make_network('mnist', None, None, (28, 28), 10); print(json.dumps(torch.get_num_threads()))"
+        "import torch; torch.set_num_threads(2); from labctl.learning.networks import make_network; "
+        "make_network('mnist', None, None, (28, 28), 10); print(torch.get_num_threads())"
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == threads
+    assert done.stdout.strip() == "1"
