@@ -91,7 +91,8 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
     rows.append(("data", found["data"]))
     if found["accuracy_board"] is not None:
         low, high = found["accuracy_board_low"], found["accuracy_board_high"]
-        rows.append(("on the board", f"{found['accuracy_board']:.2%} (95 %: {low:.2%} to {high:.2%})"))
+        interval = "" if low is None else f" (95 %: {low:.2%} to {high:.2%})"
+        rows.append(("on the board", f"{found['accuracy_board']:.2%}{interval}"))
     rows.append(("in software", f"{found['accuracy_software']:.2%}, by the last readings of the cells"))
     rows += [(BASELINES[name], f"{value:.2%}") for name, value in found["baselines"].items()]
     if "pr_auc_software" in found:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.errors import UsageError
+from labctl.learning.augmentation import augmentation_of
 from labctl.learning.datasets import Dataset
 from labctl.learning.descent import Descent
 from labctl.learning.edges import EdgeScores
@@ -24,7 +25,6 @@ from labctl.learning.training import (
     Progress,
     PrunedEdges,
     TrainedWeights,
-    augmentation_of,
     batches_per_epoch,
     train,
 )
@@ -149,7 +149,7 @@ def _trained(network: Network, data: Dataset, learner: Learner, course: Course) 
         epochs=course.epochs,
         batch=course.batch,
         seed=course.seed,
-        augment=augmentation_of(data.train_labels),
+        augment=augmentation_of(data),
     )
     return _calibrated(network, data, learner.weights())
 

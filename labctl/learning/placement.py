@@ -72,10 +72,10 @@ class Placement:
         parts = [cells[block.edges].ravel() for block in self.of_tile(tile) for cells in self._pairs(block.layer)]
         return np.sort(np.concatenate(parts))
 
-    def layer_map(self) -> NDArray[np.uint8]:
-        """(rows, cols) the number of the layer that each cell belongs to in the first tile that has one; 255: none."""
+    def layer_map(self, tile: int) -> NDArray[np.uint8]:
+        """(rows, cols) the number of the layer that each cell belongs to in `tile`; 255: none."""
         found = np.full(self.shape[0] * self.shape[1], 255, np.uint8)
-        for block in reversed(self.blocks):
+        for block in self.of_tile(tile):
             for cells in self._pairs(block.layer):
                 found[cells[block.edges]] = block.layer
         return found.reshape(self.shape)

@@ -10,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.errors import UsageError
+from labctl.learning.augmentation import Augment, Samples
 from labctl.learning.descent import CHUNK, Descent
 from labctl.learning.edges import EdgeScores
 from labctl.learning.networks.network import Network, Product
 
 Float32 = NDArray[np.float32]
-Samples = tuple[Float32, NDArray[Any]]
-Augment = Callable[[Float32, NDArray[Any], np.random.Generator], Samples]
-"""(inputs, labels, rng) of a batch -> the same, changed."""
 
 
 class Learner(Protocol):
@@ -92,21 +90,6 @@ class Progress:
     loss: float
     correct: int
     judged: int
-
-
-def augmentation_of(labels: NDArray[Any]) -> Augment | None:
-    """What may be done to samples with such labels: pictures whose every pixel has one may be mirrored."""
-    return mirrored if labels.ndim == 3 else None
-
-
-def mirrored(inputs: Float32, labels: NDArray[Any], rng: np.random.Generator) -> Samples:
-    """Each picture (..., height, width) upside down or not, left to right or not, and its labels with it."""
-    given, wanted = inputs.copy(), labels.copy()
-    for axis in (-2, -1):
-        turned = rng.random(len(inputs)) < 0.5
-        given[turned] = np.flip(given[turned], axis)
-        wanted[turned] = np.flip(wanted[turned], axis)
-    return given, wanted
 
 
 def batches_per_epoch(samples: int, batch: int) -> int:

@@ -139,6 +139,7 @@ class NetworkCells:
         risen = movable & was_off & (mean >= self.settings.kept_above)
         fallen = movable & ~was_off & (mean <= self.settings.pruned_below)
         self.is_off = was_off ^ (risen | fallen)
+        self.switches[risen | fallen] += 1
         self._note(np.arange(self.array.geometry.cells, dtype=np.uint32), now.conductance)
 
     # -- weights ------------------------------------------------------------------------------------------------

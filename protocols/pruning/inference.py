@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from labctl.learning.networks import Network
-from labctl.learning.networks.network import Float32
 from labctl.protocols.pruning.judging import Judged, judged
 from labctl.protocols.pruning.training import PrunedNetwork, as_scalars
 from labctl.steps import Result, Step
@@ -27,12 +26,11 @@ class Rested:
 
 
 class OnBoard:
-    """`pruned` as the board computes it. logits: of the last evaluation."""
+    """`pruned` as the board computes it."""
 
     def __init__(self, pruned: PrunedNetwork) -> None:
         self._pruned = pruned
         self._network: Network = pruned.network.fresh()
-        self.logits: Float32 = np.empty(0, np.float32)
 
     def evaluate(self) -> Generator[Step, None, Judged]:
         """Calibrate, and judge the test samples."""
@@ -75,8 +73,7 @@ class OnBoard:
             part = inputs[start : start + at_once]
             parts.append(self._network.predict(pruned.weights(0), part, pruned.on_board()))
             yield Step(phase, progress=(start + len(part), len(inputs)))
-        self.logits = np.concatenate(parts)
-        found = judged(self.logits, pruned.data, pruned.field)
+        found = judged(np.concatenate(parts), pruned.data, pruned.field)
         saturated = pruned.on_board().counts.saturated
         yield Step(phase, {"accuracy_board": found.accuracy.value, "saturated": saturated})
         return found
@@ -90,7 +87,7 @@ def of_rests(rests: Sequence[Rested]) -> dict[str, Any]:
     return {
         "rests": [
             {
-                "after_s": rest.after,
+                "after_s": float(rest.after),
                 **rest.judged.as_values(),
                 **({"verified": rest.verified.as_values()} if rest.verified else {}),
             }

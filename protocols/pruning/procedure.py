@@ -70,14 +70,14 @@ def _infer(array: MemoryArray, settings: InferenceSettings, rng: np.random.Gener
 def _judged(pruned: PrunedNetwork) -> Generator[Step, None, dict[str, Any]]:
     """What came of it: on the board where that is asked for, in software, and beside the baselines."""
     pruned.refresh()
-    software, on_board, board, rests = pruned.judge(), None, None, []
+    software, board, rests = pruned.judge(), None, []
     if pruned.settings.board:
         on_board = OnBoard(pruned)
         since = pruned.array.clock.now()
         board = yield from on_board.evaluate()
         rests = yield from on_board.rest(pruned.settings.rest, since)
     others = yield from compare(pruned)
-    return {**summary(pruned, software, board, on_board, others), **of_rests(rests)}
+    return {**summary(pruned, software, board, others), **of_rests(rests)}
 
 
 def load_data(settings: PruningSettings) -> Dataset:

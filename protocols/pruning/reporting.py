@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from labctl.learning.accounts import Figures, OnArray, compare_inference
-from labctl.protocols.pruning.inference import OnBoard
 from labctl.protocols.pruning.judging import Judged
 from labctl.protocols.pruning.training import PrunedNetwork
 from labctl.steps import Result
@@ -18,14 +17,12 @@ def summary(
     pruned: PrunedNetwork,
     software: Judged,
     board: Judged | None,
-    on_board: OnBoard | None,
     others: Mapping[str, Judged],
 ) -> dict[str, Any]:
     """JSON values, and Results of their names."""
     cells = pruned.cells
     used = np.unique(np.concatenate([pruned.placement.cells(tile) for tile in range(pruned.placement.tiles)]))
     counts = pruned.board.counts if pruned.board is not None else None
-    best = board or software
     return {
         "task": pruned.settings.task,
         "network": pruned.network.name,
@@ -35,8 +32,8 @@ def summary(
         "epochs": pruned.epoch,
         "tiles": pruned.placement.tiles,
         "accuracy_board": board.accuracy.value if board else None,
-        "accuracy_board_low": board.accuracy.low if board else None,
-        "accuracy_board_high": board.accuracy.high if board else None,
+        "accuracy_board_low": board.interval[0] if board else None,
+        "accuracy_board_high": board.interval[1] if board else None,
         "accuracy_software": software.accuracy.value,
         "baselines": {name: found.accuracy.value for name, found in others.items()},
         **_of_segmentation(software, board, others),
@@ -63,7 +60,7 @@ def summary(
         "switches_per_layer": Result(
             np.array(pruned.switched), ("synchronisation", "layer_number"), "cells switched, of each layer"
         ),
-        **_arrays(pruned, best, on_board),
+        **_arrays(pruned, board or software),
     }
 
 
@@ -127,12 +124,11 @@ def _of_segmentation(software: Judged, board: Judged | None, others: Mapping[str
     }
 
 
-def _arrays(pruned: PrunedNetwork, best: Judged, on_board: OnBoard | None) -> dict[str, Any]:
-    if best.scores is None:
+def _arrays(pruned: PrunedNetwork, best: Judged) -> dict[str, Any]:
+    if not best.is_segmentation:
         return {"confusion": best.confusion()}
-    logits = on_board.logits if on_board is not None else pruned.predict_digitally()
-    picture = ("picture", "y", "x")
-    odds = (logits[:, 1] - logits[:, 0]).astype(np.float32)
+    logits, picture = best.logits, ("picture", "y", "x")
+    odds = (logits[:, 1] - logits[:, 0]).clip(-80, 80)  # beyond, exp leaves float32
     data = pruned.data
     return {
         "probability": Result(1 / (1 + np.exp(-odds)), picture, "probability of a vessel, as the network says"),

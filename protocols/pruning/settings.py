@@ -19,7 +19,7 @@ class PruningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """What network is pruned for what, and how the array is.
 
     task, data, split: as `load_dataset` takes them; data is a folder, that of $LABCTL_DATA where empty. own_data: it is
-    not the published set, but one's own in the same format. network, bits, epochs, batch, rate: those of the task where None.
+    not the published set, but one's own in the same format. network, bits, epochs, batch, rate: of the task where None.
     train, test: of how many samples (all where None).
 
     keep: share of each layer's edges. rate, momentum, decay: of the scores' gradient descent; the rate falls to 0 as a

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.array import MemoryArray
+from labctl.learning.augmentation import augmentation_of
 from labctl.learning.bit_serial import BoardProducts
 from labctl.learning.datasets import Dataset
 from labctl.learning.descent import Descent
@@ -17,7 +18,7 @@ from labctl.learning.edges import EdgeScores
 from labctl.learning.networks import Network
 from labctl.learning.networks.network import Codes, Float32
 from labctl.learning.placement import Placement
-from labctl.learning.training import Progress, PrunedEdges, augmentation_of, batches_per_epoch, train
+from labctl.learning.training import Progress, PrunedEdges, batches_per_epoch, train
 from labctl.protocols.pruning.cells import NetworkCells, Switched
 from labctl.protocols.pruning.judging import Judged, judged
 from labctl.protocols.pruning.settings import PruningSettings
@@ -31,8 +32,9 @@ _JUDGED = 500  # samples with the same readings of the cells
 class PrunedNetwork:
     """A network on an array while it is pruned: scores, cells and the network's own statistics.
 
-    dead: (rows, cols) cells that cannot be used. epoch: how many are done. switched: for each synchronisation (layers,)
-    cells switched. turned: cells switched because tiles took turns in the last pass of samples.
+    dead: (rows, cols) cells that cannot be used. epoch: how many are done. switched: for the first masks, each
+    synchronisation and each verify (layers,) cells switched. turned: cells switched because tiles took turns in the
+    last pass of samples.
     """
 
     def __init__(
@@ -167,7 +169,7 @@ class PrunedNetwork:
         """Switch again what is no longer in its state, of the tile on the array."""
         before = self.cells.switches.astype(np.int64)
         done = self.cells.reverify()
-        self._note_switched(before, into_last=True)
+        self._note_switched(before)
         self._reads.clear()
         return done
 
@@ -180,7 +182,7 @@ class PrunedNetwork:
 
     def _note_switched(self, before: NDArray[np.int64], *, into_last: bool = False) -> None:
         moved = self.cells.switches - before
-        layers = self.placement.layer_map().ravel()
+        layers = self.placement.layer_map(self.cells.tile).ravel()
         counts = np.bincount(layers, moved, minlength=256)[: len(self.scales)].astype(np.int64)
         if into_last and self.switched:
             self.switched[-1] = self.switched[-1] + counts
@@ -218,7 +220,7 @@ class PrunedNetwork:
             seed=self.seed,
             done=self.epoch * self.per_epoch,
             product=product,
-            augment=augmentation_of(self.data.train_labels),
+            augment=augmentation_of(self.data),
         )
 
     def _epoch_step(self, running: _Running, done: tuple[float, float]) -> Step:
@@ -295,7 +297,7 @@ class PrunedNetwork:
             for cells in (self.placement.plus, self.placement.minus):
                 kept[cells[block.layer][block.edges]] = self.masks[block.layer][block.edges]
         return {
-            "layer": self.placement.layer_map(),
+            "layer": self.placement.layer_map(self.cells.tile),
             "kept": kept.reshape(shape),
             "switches": self.cells.switches.reshape(shape),
             "conductance": self.cells.last().reshape(shape),

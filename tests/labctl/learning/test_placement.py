@@ -89,7 +89,7 @@ def test_every_edge_has_its_cells_whatever_the_sizes(layers, rows, cols, seed):
     placement = place(layers, (rows, cols), dead)
 
     _check(placement, layers, dead_rows, dead_cols)
-    assert placement.layer_map().shape == (rows, cols)
+    assert placement.layer_map(0).shape == (rows, cols)
 
 
 def test_an_array_that_is_dead_is_refused():

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
-from toy_tasks import accuracy, bars, clusters, random_weights
+from toy_tasks import accuracy, clusters, random_weights
 
 from labctl.errors import UsageError
 from labctl.learning import baselines
@@ -15,14 +15,7 @@ from labctl.learning.baselines import Course, ProgrammingError, Trained
 from labctl.learning.descent import Descent
 from labctl.learning.edges import EdgeScores
 from labctl.learning.networks.perceptron import Perceptron
-from labctl.learning.training import (
-    Progress,
-    PrunedEdges,
-    TrainedWeights,
-    augmentation_of,
-    mirrored,
-    train,
-)
+from labctl.learning.training import Progress, PrunedEdges, TrainedWeights, train
 
 DATA = clusters(samples=900)
 COURSE = Course(epochs=6, batch=30, seed=4, descent=Descent(rate=0.1))
@@ -130,17 +123,6 @@ def test_every_batch_reads_the_edges_anew_and_learns_from_that_reading() -> None
     steps = list(train(network, DATA.train_inputs, DATA.train_labels, learner, epochs=6, batch=30, seed=1))
     assert reads == scores.updates == len(steps)
     assert sum(step.correct for step in steps[-20:]) / sum(step.judged for step in steps[-20:]) > 0.95
-
-
-def test_mirrored_pictures_keep_their_labels_with_them() -> None:
-    data = bars(16)
-    assert augmentation_of(data.train_labels) is mirrored
-    assert augmentation_of(DATA.train_labels) is None
-    inputs = data.train_labels[:, None].astype(np.float32)
-    given, wanted = mirrored(inputs, data.train_labels, np.random.default_rng(1))
-    np.testing.assert_array_equal(given[:, 0], wanted)
-    changed = np.any(wanted != data.train_labels, axis=(1, 2))
-    assert 0.5 < changed.mean() < 1  # three in four, but for pictures that are their own mirror image
 
 
 def test_pruning_and_training_the_last_layer_both_beat_untouched_weights_and_float_is_best() -> None:

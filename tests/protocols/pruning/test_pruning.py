@@ -11,7 +11,15 @@ from labctl.drivers.test_board import TestBoard
 from labctl.errors import CapabilityError, UsageError
 from labctl.recording.checkpoint import read_checkpoint
 
-SMALL = {"task": "mnist", "own_data": True, "network": "144-24-4", "epochs": 5, "batch": 20, "rate": 0.1, "baselines": ()}
+SMALL = {
+    "task": "mnist",
+    "own_data": True,
+    "network": "144-24-4",
+    "epochs": 5,
+    "batch": 20,
+    "rate": 0.1,
+    "baselines": (),
+}
 BOARD = """
 [instruments.board]
 driver = "test_board"
@@ -100,7 +108,7 @@ def test_results_are_arrays_of_the_file(run):
         confusion = np.asarray(tree["results"]["confusion"])
         assert confusion.sum() == 200
         assert np.trace(confusion) / 200 == pytest.approx(run.summary["accuracy_board"])
-        assert np.asarray(tree["results"]["switches_per_layer"]).shape == (6, 2)
+        assert np.asarray(tree["results"]["switches_per_layer"]).shape == (7, 2)  # first masks, epochs, verify
         assert list(tree["results"]["after"].astype("timedelta64[s]").values.astype(float)) == [1.0, 3600.0]
     assert [rest["after_s"] for rest in run.summary["rests"]] == [1.0, 3600.0]
     assert run.summary["rests"][-1]["verified"]["accuracy"] > 0.85

@@ -12,11 +12,12 @@ from toy_tasks import accuracy, as_dataset, bars, quadrants, random_weights, who
 
 from labctl.errors import UsageError
 from labctl.learning import metrics
+from labctl.learning.augmentation import augmentation_of
 from labctl.learning.datasets import Dataset
 from labctl.learning.descent import Descent
 from labctl.learning.edges import EdgeScores
 from labctl.learning.networks import IGNORED, Network, make_network
-from labctl.learning.training import PrunedEdges, TrainedWeights, augmentation_of, train
+from labctl.learning.training import PrunedEdges, TrainedWeights, train
 
 torch = pytest.importorskip("torch", reason="these networks need the extra `learn`")
 
@@ -143,15 +144,16 @@ def test_gradients_are_the_slopes_of_the_loss(name: str) -> None:
     gradients = network.train_batch(weights, data.train_inputs, data.train_labels).gradients
     rng = np.random.default_rng(3)
     for number, gradient in enumerate(gradients):
-        # Along the gradient itself the slope is its norm: large beside the rounding of the loss, 2e-7 over 4e-3.
+        # Mostly along the gradient the slope is about its norm: large beside the rounding of the loss, 2e-7 over 1e-3.
+        # Steps are as short because the loss bends; of four times the length they are off by up to 3 %.
         direction = gradient / np.linalg.norm(gradient)
         direction += 0.3 * rng.standard_normal(gradient.shape).astype(np.float32) / np.sqrt(gradient.size)
         losses = []
         for sign in (1, -1):
             moved = [weight.copy() for weight in weights]
-            moved[number] += np.float32(sign * 2e-3) * direction
+            moved[number] += np.float32(sign * 5e-4) * direction
             losses.append(network.train_batch(moved, data.train_inputs, data.train_labels).loss)
-        assert (losses[0] - losses[1]) / 4e-3 == pytest.approx(float(np.vdot(gradient, direction)), rel=0.03, abs=2e-4)
+        assert (losses[0] - losses[1]) / 1e-3 == pytest.approx(float(np.vdot(gradient, direction)), rel=0.03, abs=4e-4)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -196,7 +198,7 @@ def pruned(network: Network, data: Dataset, epochs: int, batch: int, seed: int =
         [layer.shape for layer in network.layers], 0.5, np.random.default_rng(seed), Descent(updates=updates)
     )
     learner = PrunedEdges(scores, lambda: (weights, [0.1 * weight for weight in weights]))
-    augment = augmentation_of(data.train_labels)
+    augment = augmentation_of(data)
     for _ in train(
         network, data.train_inputs, data.train_labels, learner, epochs=epochs, batch=batch, seed=seed, augment=augment
     ):
@@ -236,9 +238,12 @@ def test_pixels_outside_the_field_of_view_teach_nothing() -> None:
     )
     assert (one.judged, other.judged) == (len(above) * 10 * 16, len(above) * 6 * 16)
     assert one.correct + other.correct == whole.correct
-    assert one.loss * 10 + other.loss * 6 == pytest.approx(whole.loss * 16, rel=1e-5)
+    # The loss is a mean in which a pixel of the rare class counts three times.
+    parts = [np.sum(labels == 0) + 3 * np.sum(labels == 1) for labels in (above, below)]
+    assert one.loss * parts[0] + other.loss * parts[1] == pytest.approx(whole.loss * sum(parts), rel=1e-5)
     for each, part, rest in zip(whole.gradients, one.gradients, other.gradients, strict=True):
-        np.testing.assert_allclose(part * 10 + rest * 6, each * 16, atol=1e-4 * np.abs(each).max() * 16)
+        together = (part * parts[0] + rest * parts[1]) / sum(parts)
+        np.testing.assert_allclose(together, each, atol=1e-4 * np.abs(each).max())
 
 
 def test_pictures_of_any_size_are_labelled_pixel_by_pixel() -> None:
