@@ -43,8 +43,8 @@ class Convolutional(TorchNetwork):
 
     def _forward(self, run: Pass, inputs: Float32) -> Tensor:
         codes = functional.max_pool2d(run.first(inputs.reshape(-1, *self._picture)), 2)
-        codes = run.rectify(0, run.convolve(0, codes, self._kernels[0]), span=1)
+        codes = run.rectify(0, run.convolve(0, codes, self._kernels[0]), layer=1)
         values = functional.max_pool2d(run.convolve(1, codes, self._kernels[1]), 2)
-        codes = run.rectify(1, values, span=2).flatten(1)
-        codes = run.rectify(2, run.multiply(2, codes), span=3)
+        codes = run.rectify(1, values, layer=2).flatten(1)
+        codes = run.rectify(2, run.multiply(2, codes), layer=3)
         return run.multiply(3, codes)

@@ -86,13 +86,9 @@ class Network(ABC):
         classes: int,
         normalised: Sequence[int],
         *,
-        ranges: int | None = None,
         full_precision: bool = False,
     ) -> None:
-        """normalised: the width of each batch normalisation. ranges: how many its inputs have, one a layer where None.
-
-        Raises UsageError for bits that no code has.
-        """
+        """normalised: the width of each batch normalisation. Raises UsageError for bits that no code has."""
         if not 1 <= bits <= _MOST_BITS:
             raise UsageError(f"inputs of {bits} bits: a network takes 1 to {_MOST_BITS}")
         self.name = name
@@ -100,7 +96,7 @@ class Network(ABC):
         self.layers = tuple(layers)
         self.classes = classes
         self.full_precision = full_precision
-        self.statistics = Statistics(len(self.layers) if ranges is None else ranges, normalised)
+        self.statistics = Statistics(len(self.layers), normalised)
 
     @property
     def top(self) -> int:

@@ -16,7 +16,6 @@ _FIRST, _SECOND, _STATE, _DENSE = 64, 32, 128, 256
 _STEPS = 4
 _LEAST = (7, _STEPS + 2)  # bands and frames, for one band and four frames to be left
 _INPUT, _RECURRENT, _FC1, _FC2 = 2, 3, 4, 5  # numbers of layers
-_SPANS = 4 + _STEPS  # one for each layer, but one for each step's state instead of the recurrent layer's and fc1's
 _MOMENTS = 2  # batch normalisations of the convolutions; then one for each step, then fc1's
 
 
@@ -53,17 +52,17 @@ class Recurrent(TorchNetwork):
             Layer("fc2", _DENSE, classes, 1),
         ]
         normalised = [_FIRST, _SECOND, *[_STATE] * _STEPS, _DENSE]
-        super().__init__("recurrent", bits, layers, classes, normalised, ranges=_SPANS, full_precision=full_precision)
+        super().__init__("recurrent", bits, layers, classes, normalised, full_precision=full_precision)
 
     def _forward(self, run: Pass, inputs: Float32) -> Tensor:
         codes = run.first(inputs.reshape(-1, *self._picture))
-        codes = run.rectify(0, run.convolve(0, codes, self._kernels[0]), span=1)
+        codes = run.rectify(0, run.convolve(0, codes, self._kernels[0]), layer=1)
         values = run.rectify(1, run.convolve(1, codes, self._kernels[1]))
         steps = functional.adaptive_avg_pool1d(values.amax(dim=2), _STEPS).permute(2, 0, 1)
-        driven = run.multiply(_INPUT, run.codes(2, steps).reshape(-1, _SECOND)).reshape(_STEPS, -1, _STATE)
-        state = run.rectify(_MOMENTS, driven[0], span=3)
+        driven = run.multiply(_INPUT, run.codes(_INPUT, steps).reshape(-1, _SECOND)).reshape(_STEPS, -1, _STATE)
+        state = run.rectify(_MOMENTS, driven[0], layer=_RECURRENT)
         for step in range(1, _STEPS):
-            drive = driven[step] + run.multiply(_RECURRENT, state, span=2 + step)
-            state = run.rectify(_MOMENTS + step, drive, span=3 + step)
-        values = run.multiply(_FC1, state, span=2 + _STEPS)
-        return run.multiply(_FC2, run.rectify(_MOMENTS + _STEPS, values, span=3 + _STEPS), span=3 + _STEPS)
+            drive = driven[step] + run.multiply(_RECURRENT, state)
+            state = run.rectify(_MOMENTS + step, drive, layer=_RECURRENT if step + 1 < _STEPS else _FC1)
+        values = run.multiply(_FC1, state)
+        return run.multiply(_FC2, run.rectify(_MOMENTS + _STEPS, values, layer=_FC2))

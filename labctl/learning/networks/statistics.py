@@ -21,14 +21,14 @@ class Statistics:
     Attributes:
         batches: how many were taken in.
         low: (1,) lowest input of the network.
-        high: (ranges,) end of each range, from 0 (the first: from `low`).
+        high: (layers,) end of the range of each layer's inputs, from 0 (the first: from `low`).
         means, variances: per batch normalisation (width,).
     """
 
-    def __init__(self, ranges: int, normalised: Sequence[int]) -> None:
+    def __init__(self, layers: int, normalised: Sequence[int]) -> None:
         self.batches = 0
         self.low: Float32 = np.zeros(1, np.float32)
-        self.high: Float32 = np.zeros(ranges, np.float32)
+        self.high: Float32 = np.zeros(layers, np.float32)
         self.means: list[Float32] = [np.zeros(width, np.float32) for width in normalised]
         self.variances: list[Float32] = [np.ones(width, np.float32) for width in normalised]
         self._share = np.float32(1)
@@ -51,9 +51,9 @@ class Statistics:
         self.low[0] += self._share * (np.float32(low) - self.low[0])
         self.take_range(0, high - float(self.low[0]))
 
-    def take_range(self, span: int, high: float) -> None:
-        """For a batch, range `span` should end at `high`."""
-        self.high[span] += self._share * (np.float32(high) - self.high[span])
+    def take_range(self, layer: int, high: float) -> None:
+        """For a batch, the range of a layer's inputs should end at `high`."""
+        self.high[layer] += self._share * (np.float32(high) - self.high[layer])
 
     def take_moments(self, number: int, mean: Float32, variance: Float32) -> None:
         """A batch before normalisation `number` has this mean and this variance, (width,) each."""

@@ -30,8 +30,7 @@ class Pass:
     """One pass of a batch through a network.
 
     weights: per layer (inputs, outputs). learns: normalise by the batch's own moments, and take those and its ranges
-    into the statistics. A range has a number, a span: that of the layer whose inputs it is for, where a layer has one
-    of them.
+    into the statistics.
     """
 
     weights: list[Tensor]
@@ -50,36 +49,36 @@ class Pass:
             return values
         return values.mul_(self._top / self._high(0)).clamp_(0, self._top).round_()
 
-    def codes(self, span: int, values: Tensor) -> Tensor:
-        """The codes, in range `span`, of a layer's inputs, which are 0 and more."""
+    def codes(self, layer: int, values: Tensor) -> Tensor:
+        """The codes of a layer's inputs, which are 0 and more."""
         if self.learns:
             seen = values.detach()
-            self.statistics.take_range(span, clip_of_rectified(self.bits, float((seen * seen).mean())))
+            self.statistics.take_range(layer, clip_of_rectified(self.bits, float((seen * seen).mean())))
         if self.full_precision:
             return values
-        return quantised(values, self._top / self._high(span), self._top)
+        return quantised(values, self._top / self._high(layer), self._top)
 
     def convolve(self, layer: int, codes: Tensor, kernel: Kernel) -> Tensor:
         """(n, outputs, height, width) of pictures of codes (n, channels, height, width)."""
         values = None if self.product is None else torch.from_numpy(self.product(layer, kernel.columns(codes.detach())))
         return convolution(codes, self.weights[layer], kernel, self._step(layer), values)
 
-    def multiply(self, layer: int, codes: Tensor, span: int | None = None) -> Tensor:
-        """(n, outputs) of codes (n, inputs) in range `span`, that of the layer's number where None."""
+    def multiply(self, layer: int, codes: Tensor) -> Tensor:
+        """(n, outputs) of codes (n, inputs)."""
         values = None
         if self.product is not None:
             values = torch.from_numpy(self.product(layer, codes.detach().to(torch.uint8).numpy()))
-        return dense(codes, self.weights[layer], self._step(layer if span is None else span), values)
+        return dense(codes, self.weights[layer], self._step(layer), values)
 
-    def rectify(self, number: int, values: Tensor, span: int | None = None) -> Tensor:
-        """Batch normalisation `number` of (n, channels, ...), and a rectifier: as codes where there is a `span`."""
+    def rectify(self, number: int, values: Tensor, layer: int | None = None) -> Tensor:
+        """Batch normalisation `number` of (n, channels, ...), and a rectifier: as codes of `layer` if given."""
         rows = values if values.dim() == 2 else values.permute(0, 2, 3, 1).reshape(-1, values.shape[1])
         centred, inverse = self._centred(number, rows.detach())
-        if span is not None:
-            self.statistics.high[span] = CLIPS[self.bits]
+        if layer is not None:
+            self.statistics.high[layer] = CLIPS[self.bits]
         scale, top = 1.0, None
-        if span is not None and not self.full_precision:
-            scale, top = self._top / self._high(span), self._top
+        if layer is not None and not self.full_precision:
+            scale, top = self._top / self._high(layer), self._top
         result = rectified(rows, centred, inverse, scale, top)
         if values.dim() == 2:
             return result
@@ -102,11 +101,11 @@ class Pass:
     def _top(self) -> int:
         return (1 << self.bits) - 1
 
-    def _high(self, span: int) -> float:
-        return float(self.statistics.high[span]) or 1.0
+    def _high(self, layer: int) -> float:
+        return float(self.statistics.high[layer]) or 1.0
 
-    def _step(self, span: int) -> float:
-        return 1.0 if self.full_precision else self._high(span) / self._top
+    def _step(self, layer: int) -> float:
+        return 1.0 if self.full_precision else self._high(layer) / self._top
 
 
 class TorchNetwork(Network):

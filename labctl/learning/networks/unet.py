@@ -75,7 +75,7 @@ class UNet(TorchNetwork):
 
     def _pair(self, run: Pass, layer: int, codes: Tensor) -> Tensor:
         """The layers `layer` and the one after it."""
-        codes = run.rectify(layer, run.convolve(layer, codes, self._kernels[layer]), span=layer + 1)
+        codes = run.rectify(layer, run.convolve(layer, codes, self._kernels[layer]), layer=layer + 1)
         return run.rectify(layer + 1, run.convolve(layer + 1, codes, self._kernels[layer + 1]))
 
 

@@ -17,6 +17,7 @@ from labctl.learning.datasets import Dataset
 from labctl.learning.descent import Descent
 from labctl.learning.edges import EdgeScores
 from labctl.learning.networks import IGNORED, Network, make_network
+from labctl.learning.networks.perceptron import cross_entropy
 from labctl.learning.training import PrunedEdges, TrainedWeights, train
 
 torch = pytest.importorskip("torch", reason="these networks need the extra `learn`")
@@ -189,6 +190,18 @@ def test_a_state_holds_all_that_was_learnt_beside_the_weights(name: str) -> None
     again = made(name)
     again.restore(network.state())
     np.testing.assert_array_equal(again.predict(weights, data.test_inputs), network.predict(weights, data.test_inputs))
+
+
+@pytest.mark.parametrize("name", ["convolutional", "recurrent"])
+def test_a_calibrated_network_predicts_as_it_did_when_it_saw_these_samples_together(name: str) -> None:
+    network, data = made(name, full_precision=True), quadrants(*NETWORKS[name][2], samples=900)
+    weights = random_weights(network)
+    together = network.train_batch(weights, data.train_inputs, data.train_labels)
+    network.train_batch(weights, 0.5 * data.train_inputs, data.train_labels)
+    network.calibrate(weights, data.train_inputs, batch=len(data.train_inputs))
+    loss, _ = cross_entropy(network.predict(weights, data.train_inputs), data.train_labels)
+    # The running variance is divided by n - 1, not by n: 1 in 600 more for the states, which have one value a sample.
+    assert loss == pytest.approx(together.loss, rel=1 / 600)
 
 
 def pruned(network: Network, data: Dataset, epochs: int, batch: int, seed: int = 1) -> list[np.ndarray]:
