@@ -66,7 +66,12 @@ CASES = {
     "density 0.3": Case({"form": {"density": 0.3}}),
     "density 1": Case({"form": {"density": 1.0}}),
     "784-512-10, in turns": Case(network="784-512-10"),
-    "784-512-10, four chips": Case({"chips": 4}, "784-512-10", ("R40-0001", "R40-0002", "R40-0003", "R40-0004")),
+    "vessels, unet-16 on ten chips": Case(
+        {"task": "vessels", "train": 1000, "replayed_reads": 2, "calibrate": 200, "baselines": ("untouched", "float")},
+        "unet-16",
+        tuple(f"R40-{number:04}" for number in range(1, 11)),
+    ),
+    "784-512-10, four chips": Case({}, "784-512-10", ("R40-0001", "R40-0002", "R40-0003", "R40-0004")),
 }
 
 
@@ -99,13 +104,15 @@ def _run(case: Case, folder: Path, epochs: int) -> Any:
     text += f'\n[arrays.main]\ninstrument = "{whole}"\n'
     bench = folder / "bench.toml"
     bench.write_text(text, encoding="utf-8")
-    settings = {"network": case.network, "epochs": epochs, "baselines": (), "rest": ("1 d",), **case.settings}
+    settings = {"network": case.network, "epochs": epochs, "baselines": (), "rest": ("1 d",), "task": "fashion-mnist"}
     with labctl.load_bench(bench) as live, live.array() as array:
-        return labctl.run("pruning", array, out=folder / "runs", task="fashion-mnist", **settings)
+        return labctl.run("pruning", array, out=folder / "runs", **{**settings, **case.settings})
 
 
 def _row(result: Any) -> tuple[str, ...]:
     found = result.summary
+    if "pr_auc_board" in found:
+        print({name: found[name] for name in found if "_auc" in name}, flush=True)
     (rest,) = found["rests"]
     return (
         f"{found['accuracy_board']:.2%}",

@@ -304,7 +304,8 @@ def _stacked(settings: StackedBoardsSettings, boards: Sequence[Nominal]) -> Nomi
     for each in boards:
         capabilities &= each.capabilities
     limits = tightest({str(place): each.limits for place, each in enumerate(boards)})
-    geometry = replace(first.geometry, rows=sum(each.geometry.rows for each in boards))
+    rows = sum(each.geometry.rows for each in boards)
+    geometry = replace(first.geometry, rows=rows, chips=len(boards))
     return Nominal(geometry, capabilities, first.dac, first.adc, limits)
 
 

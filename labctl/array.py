@@ -83,11 +83,12 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """The shape of an array and the kind of its cells (`1T1R RRAM`)."""
+    """The shape of an array, the kind of its cells (`1T1R RRAM`), and of how many chips its rows are stacked."""
 
     rows: int
     cols: int
     cell: str
+    chips: int = 1
 
     @property
     def cells(self) -> int:

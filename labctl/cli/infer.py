@@ -15,7 +15,7 @@ from labctl.cli.console import QuantityType
 from labctl.cli.procedures import carry_out, common, flat, yes
 from labctl.cli.prune import print_pruned
 from labctl.errors import UsageError
-from labctl.recording.catalogue import resolve_run
+from labctl.recording.catalogue import Catalogue, Query, resolve_run
 from labctl.recording.checkpoint import read_checkpoint
 from labctl.recording.reader import opened
 
@@ -33,16 +33,24 @@ _NOT_TAKEN = ("exclude", "baselines", "rest")
 def infer(run: str, data: Path | None, rest: list[float] | None, verify: bool, **options: Any) -> None:
     """Judge on the board the network that a pruning run left on its array.
 
-    RUN: a path, a name or its beginning, or `last`. The cells are read as they are now, columns and batch norms are
-    calibrated on the board, and the test samples go through it.
+    RUN: a path, a name or its beginning, or `last`, the last one of pruning. The cells are read as they are now,
+    columns and batch norms are calibrated on the board, and the test samples go through it.
     """
-    path = resolve_run(run, lambda: read_bench(options["bench"]).runs_folder)
+    path = _pruning_run(run, read_bench(options["bench"]).runs_folder)
     settings = {**_settings(path), "verify": verify}
     if data is not None:
         settings["data"] = str(data.resolve())
     if rest is not None:
         settings["rest"] = rest
     carry_out("inference", lambda _: settings, print_pruned, flat, **options)
+
+
+def _pruning_run(text: str, folder: Path) -> Path:
+    if text == "last" and folder.is_dir():
+        found = Catalogue(folder).find(Query(protocol="pruning"))
+        if found:
+            return found[-1].path
+    return resolve_run(text, folder)
 
 
 def _settings(path: Path) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
     rows += [(BASELINES[name], f"{value:.2%}") for name, value in found["baselines"].items()]
     if "pr_auc_software" in found:
         rows += _areas(found)
-    rows += [(f"after {format_quantity(each['after_s'], 's')}", _rested(each)) for each in found.get("rests", ())]
+    rows += [(f"after {_span(each['after_s'])}", _rested(each)) for each in found.get("rests", ())]
     switches = f"mean {found['switches_per_cell']:.2f}, most {found['switches_per_cell_most']}"
     return [
         *rows,
@@ -111,13 +111,9 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _energy(account: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """A line each; `--account` prints the whole of it."""
-    gpu = account["references"][0]
-    published = ", ".join(f"{each['saved']:.1%}" for each in account["published"])
-    beside = f"; published: {published}, of what is not known" if published else ""
     energy, latency = (format_quantity(account[key], unit, 3) for key, unit in (("energy", "J"), ("latency", "s")))
     return [
-        ("energy a sample", f"{energy} in {latency}, by the figures of the account"),
-        ("saved", f"{gpu['saved']:.2%} of {gpu['name']}{beside}"),
+        ("energy a sample", f"{energy} in {latency}, as figures from the literature say (--account)"),
     ]
 
 
@@ -137,6 +133,14 @@ def _areas(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
         (f"areas, {BASELINES[name]}", f"PR {area:.4f}, ROC {others[name]:.4f}")
         for name, area in found["baselines_pr_auc"].items()
     ]
+
+
+def _span(seconds: float) -> str:
+    """As a person says it: in days, hours or minutes where it is a whole number of them."""
+    for unit, length in (("d", 86_400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:g} {unit}"
+    return format_quantity(seconds, "s")
 
 
 def _rested(rest: Mapping[str, Any]) -> str:

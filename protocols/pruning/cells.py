@@ -34,9 +34,13 @@ class Switched:
 class NetworkCells:
     """The cells of `placement` on `array`, all of them kept at first.
 
-    formed: (cells,) conduct, so they can be switched. on, off: (reads, cells) S of each cell as it was last read kept
-    and pruned, one row a read. A cell never read pruned is taken to read like one of those that were. switches:
-    (cells,) RESETs and SETs that moved the cell. fixed: (cells,) did not follow pulses, and get none any more.
+    formed: (cells,) conduct, so they can be switched. on, off: (reads, cells) S of each cell as it was read kept and
+    pruned, one row a read. A cell never read pruned is taken to read like one of those that were. now: (reads, cells)
+    S as each was read last. switches: (cells,) RESETs and SETs that moved the cell. fixed: (cells,) did not follow
+    pulses, and get none any more.
+
+    Of a network that stands on the array as a whole, the rows of `on` and `off` are readings since the cell was
+    switched last. Of one whose tiles take turns, each row is of another turn.
     """
 
     def __init__(self, array: MemoryArray, placement: Placement, settings: PruningSettings, formed: NDArray[np.bool_]):
@@ -47,59 +51,66 @@ class NetworkCells:
         self.formed = formed
         self.on = np.zeros((settings.replayed_reads, cells), np.float32)
         self.off = np.full((settings.replayed_reads, cells), settings.pruned_below / 2, np.float32)
+        self.now = np.zeros((settings.replayed_reads, cells), np.float32)
         self.is_off = np.zeros(cells, bool)
         self.was_off = np.zeros(cells, bool)
+        self.is_larger = np.zeros(cells, bool)
         self.fixed = ~formed
         self.switches = np.zeros(cells, np.uint16)
         self.tile = 0
         self.pulses = 0
         self.reads = 0
-        self._larger: list[NDArray[np.bool_]] | None = None
+        self.switched = 0
+        self._turn = 0
+        self.used = np.unique(np.concatenate([placement.cells(tile) for tile in range(placement.tiles)]))
+
+    @property
+    def takes_turns(self) -> bool:
+        return self.placement.tiles > 1
 
     # -- readings -----------------------------------------------------------------------------------------------
 
     def read_all(self) -> None:
-        """Every cell, as often as readings are kept."""
-        readout = self.array.read(None, self.settings.replayed_reads)
-        self.reads += readout.codes.size
-        self._note(np.arange(self.array.geometry.cells, dtype=np.uint32), readout.conductance)
+        """Every cell of the network, as often as readings are kept."""
+        self._note(self.used, slice(None))
 
     def read_once(self, turn: int) -> None:
         """The cells of the tile on the array, in place of the reading whose turn it is."""
-        cells = self.placement.cells(self.tile)
-        found = self.array.read(cells).conductance[0]
-        self.reads += len(cells)
-        off, row = self.is_off[cells], turn % len(self.on)
-        self.off[row, cells[off]] = found[off]
-        self.on[row, cells[~off]] = found[~off]
-        self._note_unswitched(cells, row)
+        row = turn % len(self.on)
+        self._note(self.placement.cells(self.tile), slice(row, row + 1))
 
-    def _note(self, cells: Cells, conductance: Float32, rows: slice = slice(None)) -> None:
-        """(reads, n) S of `cells` as they are now."""
+    def note_larger(self) -> None:
+        """Which cell of each pair conducts more, all being kept: the one that a policy of one cell resets."""
+        mean = self.on.mean(axis=0)
+        for plus, minus in zip(self.placement.plus, self.placement.minus, strict=True):
+            self.is_larger[plus] = mean[plus] >= mean[minus]
+            self.is_larger[minus] = ~self.is_larger[plus]
+
+    def _note(self, cells: Cells, rows: slice) -> None:
+        """Read `cells` for so many rows of what is kept."""
+        found = self.array.read(cells, len(range(*rows.indices(len(self.on))))).conductance
+        self.reads += found.size
+        self.now[rows, cells] = found
         off = self.is_off[cells]
-        self.off[rows, cells[off]] = conductance[:, off]
-        self.on[rows, cells[~off]] = conductance[:, ~off]
+        self.off[rows, cells[off]] = found[:, off]
+        self.on[rows, cells[~off]] = found[:, ~off]
         self.was_off[cells[off]] = True
-        self._note_unswitched(cells, rows)
-
-    def _note_unswitched(self, cells: Cells, row: int | slice) -> None:
-        """What cannot be switched conducts the same whatever becomes of its edge."""
-        fixed, off = self.fixed[cells], self.is_off[cells]
+        fixed = self.fixed[cells]  # what cannot be switched conducts the same whatever becomes of its edge
         same, other = cells[fixed & ~off], cells[fixed & off]
-        self.off[row, same] = self.on[row, same]
-        self.on[row, other] = self.off[row, other]
+        self.off[rows, same] = self.on[rows, same]
+        self.on[rows, other] = self.off[rows, other]
 
     def read_cycled(self) -> Switched:
         """Every cell of every tile pruned and kept again, as often as readings are kept, and read each time: what it
         may read like whenever its tile's turn has come.
         """
-        cells = np.unique(np.concatenate([self.placement.cells(tile) for tile in range(self.placement.tiles)]))
         total = Switched()
-        for row in range(len(self.on)):
-            movable = cells[~self.fixed[cells]]
+        for _ in range(len(self.on)):
+            movable = self.used[~self.fixed[self.used]]
             nothing = movable[:0]
-            total += self._switch(movable, nothing, row)
-            total += self._switch(nothing, movable, row)
+            total += self._switch(movable, nothing)
+            total += self._switch(nothing, movable)
+            self._turn += 1
         return total
 
     def guess_unread(self, rng: np.random.Generator) -> None:
@@ -109,38 +120,43 @@ class NetworkCells:
         if len(known):
             self.off[:, unknown] = self.off[:, rng.choice(known, len(unknown))]
 
-    def last(self) -> Float32:
-        """(cells,) S, the mean of the readings kept of each cell as it is now."""
-        found: Float32 = np.where(self.is_off, self.off.mean(axis=0), self.on.mean(axis=0))
-        return found
-
     def state(self) -> dict[str, NDArray[Any]]:
-        """What is known of the cells, but for how they are now."""
+        """What is known of the cells; readings in uS."""
         return {
             "formed": self.formed,
-            "on": self.on.mean(axis=0),
-            "off": self.off.mean(axis=0),
+            "on": (self.on * 1e6).astype(np.float16),
+            "off": (self.off * 1e6).astype(np.float16),
             "is_off": self.is_off,
             "was_off": self.was_off,
+            "is_larger": self.is_larger,
             "fixed": self.fixed,
             "switches": self.switches,
-            "tile": np.array(self.tile),
+            "counts": np.array([self.tile, self.pulses, self.reads, self.switched, self._turn]),
         }
 
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take over a `state`, and read how the cells are now: those that were switched since are found by that."""
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> float:
+        """Take over a `state`, and read how the cells are now: those that were switched since are found by that.
+
+        Gives the share of cells that can be switched and are not as they were left.
+        """
         self.on[:], self.off[:] = state["on"], state["off"]
-        self.was_off[:], self.fixed[:] = state["was_off"], state["fixed"]
-        self.switches[:], self.tile = state["switches"], int(state["tile"])
-        now = self.array.read(None, self.settings.replayed_reads)
-        self.reads += now.codes.size
-        mean = now.conductance.mean(axis=0)
-        was_off, movable = state["is_off"].astype(bool), ~self.fixed
-        risen = movable & was_off & (mean >= self.settings.kept_above)
-        fallen = movable & ~was_off & (mean <= self.settings.pruned_below)
-        self.is_off = was_off ^ (risen | fallen)
-        self.switches[risen | fallen] += 1
-        self._note(np.arange(self.array.geometry.cells, dtype=np.uint32), now.conductance)
+        self.on *= np.float32(1e-6)
+        self.off *= np.float32(1e-6)
+        for name in ("was_off", "is_larger", "fixed", "switches"):
+            getattr(self, name)[:] = state[name]
+        self.tile, self.pulses, self.reads, self.switched, self._turn = (int(each) for each in state["counts"])
+        self.is_off[:] = state["is_off"]
+        movable = self.used[~self.fixed[self.used]]
+        found, off = self.array.read(movable).conductance[0], self.is_off[movable]
+        self.reads += len(movable)
+        changed = movable[np.where(off, found >= self.settings.kept_above, found <= self.settings.pruned_below)]
+        self.is_off[changed] ^= True
+        self.switches[changed] += 1
+        row = self._turn % len(self.on)
+        self._note(self.used, slice(row, row + 1) if self.takes_turns else slice(None))
+        if self.takes_turns:
+            self.now[:] = self.now[row]
+        return len(changed) / max(len(movable), 1)
 
     # -- weights ------------------------------------------------------------------------------------------------
 
@@ -152,33 +168,23 @@ class NetworkCells:
         """The same, all of them pruned."""
         if self.settings.policy == "both":
             return self._difference(self.off[read], layer)
-        plus, minus = self.placement.plus[layer], self.placement.minus[layer]
-        larger = self.larger(layer)
-        on, off = self.on[read], self.off[read]
-        found: Float32 = np.where(larger, off[plus] - on[minus], on[plus] - off[minus])
-        return found
+        return self._difference(np.where(self.is_larger, self.off[read], self.on[read]), layer)
 
     def present(self, block: Block) -> Float32:
-        """(inputs, outputs) S that a block's pairs differ by as they are now, the mean of the readings kept."""
-        inputs, outputs = block.edges
-        plus = self.placement.plus[block.layer][inputs, outputs]
-        minus = self.placement.minus[block.layer][inputs, outputs]
-        return self._now(plus) - self._now(minus)
+        """(inputs, outputs) S that a block's pairs differ by as they are now, the mean of their last readings."""
+        plus, minus = (each[block.layer][block.edges] for each in (self.placement.plus, self.placement.minus))
+        return self._mean_now(plus) - self._mean_now(minus)
 
-    def larger(self, layer: int) -> NDArray[np.bool_]:
-        """(inputs, outputs) whether it is the + cell that conducts more, both being kept."""
-        if self._larger is None:
-            mean = self.on.mean(axis=0)
-            pairs = zip(self.placement.plus, self.placement.minus, strict=True)
-            self._larger = [mean[plus] >= mean[minus] for plus, minus in pairs]
-        return self._larger[layer]
+    def present_layer(self, layer: int, read: int) -> Float32:
+        """(inputs, outputs) S that the pairs of a layer differ by, by one of the last readings of what is there now."""
+        return self._difference(self.now[read], layer)
 
     def _difference(self, conductance: Float32, layer: int) -> Float32:
         found: Float32 = conductance[self.placement.plus[layer]] - conductance[self.placement.minus[layer]]
         return found
 
-    def _now(self, cells: NDArray[np.uint32]) -> Float32:
-        found: Float32 = np.where(self.is_off[cells], self.off[:, cells].mean(axis=0), self.on[:, cells].mean(axis=0))
+    def _mean_now(self, cells: NDArray[np.uint32]) -> Float32:
+        found: Float32 = self.now[:, cells].mean(axis=0)
         return found
 
     # -- pulses -------------------------------------------------------------------------------------------------
@@ -186,8 +192,10 @@ class NetworkCells:
     def show(self, masks: Masks, tile: int) -> Switched:
         """Bring the edges of `tile` into the state of `masks`: of each layer (inputs, outputs), True for a kept edge.
 
-        Only cells whose state changes are pulsed; each is read as often as readings are kept when it is done.
+        Only cells whose state changes are pulsed, and read when it is done.
         """
+        if tile != self.tile:
+            self._turn += 1
         wanted = self._wanted_off(masks, tile)
         cells = self.placement.cells(tile)
         movable = cells[~self.fixed[cells]]
@@ -207,7 +215,8 @@ class NetworkCells:
         fallen = cells[~off & (found < self.settings.kept_above)]
         self.is_off[risen], self.is_off[fallen] = False, True
         done = self._switch(risen, fallen)
-        self.read_all()
+        if not self.takes_turns:
+            self.read_all()
         return done
 
     def _wanted_off(self, masks: Masks, tile: int) -> NDArray[np.bool_]:
@@ -219,14 +228,12 @@ class NetworkCells:
             if self.settings.policy == "both":
                 wanted[plus], wanted[minus] = pruned, pruned
             else:
-                larger = self.larger(block.layer)[block.edges]
-                wanted[plus], wanted[minus] = pruned & larger, pruned & ~larger
+                wanted[plus], wanted[minus] = pruned & self.is_larger[plus], pruned & self.is_larger[minus]
         return wanted
 
-    def _switch(self, to_prune: Cells, to_reinstate: Cells, row: int | None = None) -> Switched:
-        """RESET and SET cells, and read them: as often as readings are kept, or once, in place of the one of `row`."""
-        before = self.pulses
-        s = self.settings
+    def _switch(self, to_prune: Cells, to_reinstate: Cells) -> Switched:
+        """RESET and SET cells, and read what was switched."""
+        before, s = self.pulses, self.settings
         held = [
             self._ramp(Operation.RESET, s.reset, to_prune, lambda found: found <= s.pruned_below),
             self._ramp(Operation.SET, s.set, to_reinstate, lambda found: found >= s.kept_above),
@@ -236,22 +243,39 @@ class NetworkCells:
         self.fixed[failed] = True
         moved = np.sort(np.concatenate([to_prune, to_reinstate]))
         self.switches[moved] += 1
+        self.switched += len(moved)
         if len(moved):
-            readout = self.array.read(moved, s.replayed_reads if row is None else 1)
-            self.reads += readout.codes.size
-            self._note(moved, readout.conductance, slice(None) if row is None else slice(row, row + 1))
+            row = self._turn % len(self.on)
+            self._note(moved, slice(row, row + 1) if self.takes_turns else slice(None))
+            if self.takes_turns:
+                self.now[:, moved] = self.now[row, moved]
         return Switched(len(to_prune), len(to_reinstate), self.pulses - before, len(failed))
 
     def _ramp(
         self, operation: Operation, ramp: Ramp, cells: Cells, is_done: Callable[[Float32], NDArray[np.bool_]]
     ) -> Cells:
-        """Pulse `cells` up the `ramp` until each is done; gives those that are not at its end."""
-        codes = ramp.codes(self.array.dac, operation.name.lower())
-        for code in np.concatenate([codes, np.repeat(codes[-1:], self.settings.hold)]):
-            if not len(cells):
-                break
-            amplitude = np.full(len(cells), code, np.uint16)
-            (readout,) = self.array.pulse_and_verify(batch(operation, ramp, cells, amplitude))
-            self.pulses += len(cells)
-            cells = cells[~is_done(readout.conductance[0])]
-        return cells
+        left, pulses = ramped(self.array, operation, ramp, self.settings.hold, cells, is_done)
+        self.pulses += pulses
+        return left
+
+
+def ramped(
+    array: MemoryArray,
+    operation: Operation,
+    ramp: Ramp,
+    hold: int,
+    cells: Cells,
+    is_done: Callable[[Float32], NDArray[np.bool_]],
+) -> tuple[Cells, int]:
+    """Pulse `cells` up the `ramp`, and `hold` times more at its end, until each is done; gives those that are not, and
+    how many pulses that took.
+    """
+    codes, pulses = ramp.codes(array.dac, operation.name.lower()), 0
+    for code in np.concatenate([codes, np.repeat(codes[-1:], hold)]):
+        if not len(cells):
+            break
+        amplitude = np.full(len(cells), code, np.uint16)
+        (readout,) = array.pulse_and_verify(batch(operation, ramp, cells, amplitude))
+        pulses += len(cells)
+        cells = cells[~is_done(readout.conductance[0])]
+    return cells, pulses

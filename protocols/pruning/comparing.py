@@ -20,27 +20,30 @@ _SOURCE = "closed-loop mapping error of three chips, 5 to 6 % of full scale: NI-
 Steps = Generator[Step, None, Trained]
 
 
-def compare(pruned: PrunedNetwork) -> Generator[Step, None, dict[str, Judged]]:
-    """Name to how well it does, of those baselines that the settings ask for."""
+def compare(pruned: PrunedNetwork, found: dict[str, Judged]) -> Generator[Step, None, None]:
+    """Put into `found`, by name, how well each of the baselines does that the settings ask for."""
     settings, network, data = pruned.settings, pruned.network, pruned.data
     random = pruned.random_weights()
     course, scored = _courses(pruned)
-    found: dict[str, Trained] = {}
-    for name in settings.baselines:
-        if name == "untouched":
-            found[name] = baselines.untouched(network, data, random)
-        elif name == "last_layer":
-            found[name] = yield from _watched(baselines.last_layer(network, data, random, course), pruned, course)
-        elif name == "pruned_software":
-            training = baselines.pruned_software(network, data, random, settings.keep, scored)
-            found[name] = yield from _watched(training, pruned, scored)
+
+    def judge(name: str, trained: Trained) -> None:
+        if name in settings.baselines:
+            found[name] = judged(trained.predict(data.test_inputs), data, pruned.field)
+
+    if "untouched" in settings.baselines:
+        judge("untouched", baselines.untouched(network, data, random))
+    if "last_layer" in settings.baselines:
+        last = yield from _watched(baselines.last_layer(network, data, random, course), pruned, course)
+        judge("last_layer", last)
+    if "pruned_software" in settings.baselines:
+        training = baselines.pruned_software(network, data, random, settings.keep, scored)
+        judge("pruned_software", (yield from _watched(training, pruned, scored)))
     if {"float", "trained_then_written"} & set(settings.baselines):
         trained = yield from _watched(baselines.trained(network, data, course), pruned, course)
+        judge("float", trained)
         error = ProgrammingError(settings.programming_error, _SOURCE)
         rng = np.random.default_rng([pruned.seed, 14])
-        both = {"float": trained, "trained_then_written": baselines.written(network, data, trained.weights, error, rng)}
-        found |= {name: both[name] for name in settings.baselines if name in both}
-    return {name: judged(found[name].predict(data.test_inputs), data, pruned.field) for name in settings.baselines}
+        judge("trained_then_written", baselines.written(network, data, trained.weights, error, rng))
 
 
 def _courses(pruned: PrunedNetwork) -> tuple[Course, Course]:

@@ -55,11 +55,12 @@ class OnBoard:
     def _calibrate(self) -> Generator[Step, None, None]:
         """Batch norms and ranges for the currents as the board gives them."""
         pruned = self._pruned
-        pruned.on_board().forget()
+        board = pruned.on_board()
+        board.samples = pruned.sampled_codes()
+        board.forget()
         self._network = pruned.network.fresh()
-        self._network.restore(pruned.network.state())
         inputs = pruned.data.train_inputs[: pruned.settings.calibrate]
-        whole = {"batch": len(inputs)} if pruned.placement.tiles > 1 else {}
+        whole = {"batch": len(inputs)} if pruned.cells.takes_turns else {}
         self._network.calibrate(pruned.weights(0), inputs, pruned.on_board(), **whole)
         yield Step("calibrate", {"saturated": pruned.on_board().counts.saturated})
 
@@ -67,7 +68,7 @@ class OnBoard:
         pruned = self._pruned
         inputs = pruned.data.test_inputs
         pruned.turned = 0
-        at_once = _SAMPLES if pruned.placement.tiles == 1 else len(inputs)
+        at_once = len(inputs) if pruned.cells.takes_turns else _SAMPLES
         parts = []
         for start in range(0, len(inputs), at_once):
             part = inputs[start : start + at_once]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 from collections.abc import Generator, Mapping
@@ -13,21 +14,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.array import Capability, Geometry, MemoryArray, Operation, Scale
-from labctl.errors import CapabilityError
+from labctl.errors import CapabilityError, RunError, SettingsError
 from labctl.learning.datasets import Dataset, load_dataset
 from labctl.learning.networks import Network, make_network
 from labctl.learning.placement import place
+from labctl.learning.training import batches_per_epoch
 from labctl.protocols import density_forming
 from labctl.protocols.density_forming import density_cost, form_to_density
-from labctl.protocols.pruning.cells import NetworkCells
+from labctl.protocols.pruning.cells import NetworkCells, ramped
 from labctl.protocols.pruning.comparing import compare
 from labctl.protocols.pruning.inference import OnBoard, of_rests
+from labctl.protocols.pruning.judging import Judged
 from labctl.protocols.pruning.reporting import summary
 from labctl.protocols.pruning.settings import InferenceSettings, PruningSettings
 from labctl.protocols.pruning.training import PrunedNetwork, as_scalars
 from labctl.steps import Cost, Procedure, Step, Steps, StopRequested, Variable
 
 NOT_GIVEN = 2**32 - 1
+_USED = 0.05
+"""Share of cells that conduct, from which on the chip has been formed before."""
+
+_MOST_CHANGED = 0.5
+"""Share of a network's cells that are not as they were left, above which the array holds another."""
+
+_CALLS = 4
+"""Times that a sample goes through a recurrent layer."""
 
 
 def _steps(
@@ -43,6 +54,7 @@ def _steps(
         pruned = yield from _begun(array, settings, network, data, seed)
     else:
         pruned = resumed(array, settings, network, data, checkpoint)
+        yield Step("synchronise", {**as_scalars(pruned.bring())}, pruned.maps())
     try:
         yield from pruned.train()
         found = yield from _judged(pruned)
@@ -58,8 +70,15 @@ def _infer(array: MemoryArray, settings: InferenceSettings, rng: np.random.Gener
     with np.load(io.BytesIO(settings.state.tobytes()), allow_pickle=False) as state:
         checkpoint = {name: state[name] for name in state.files}
     data = load_data(settings)
+    _check_products(array, settings)
     pruned = resumed(array, settings, network_of(settings, data), data, checkpoint)
     yield Step("initial_read", {}, pruned.maps())
+    if pruned.changed > _MOST_CHANGED:
+        raise RunError(
+            f"the array does not hold this network: {pruned.changed:.0%} of its cells are not as the run left them (a "
+            "simulated chip without a `state` is new each time)"
+        )
+    pruned.cells.pulses = pruned.cells.reads = 0  # of this run
     if settings.verify:
         yield Step("synchronise", {**as_scalars(pruned.reverify())}, pruned.maps())
     found = yield from _judged(pruned)
@@ -76,7 +95,9 @@ def _judged(pruned: PrunedNetwork) -> Generator[Step, None, dict[str, Any]]:
         since = pruned.array.clock.now()
         board = yield from on_board.evaluate()
         rests = yield from on_board.rest(pruned.settings.rest, since)
-    others = yield from compare(pruned)
+    others: dict[str, Judged] = {}
+    with contextlib.suppress(StopRequested):  # what is done by then counts
+        yield from compare(pruned, others)
     return {**summary(pruned, software, board, others), **of_rests(rests)}
 
 
@@ -103,29 +124,55 @@ def _loaded(task: str, data: str, split: str, own: bool) -> Dataset:
 
 def network_of(settings: PruningSettings, data: Dataset) -> Network:
     """Raises UsageError where there is none such, or not for these samples."""
-    return make_network(settings.task, settings.network, settings.bits, data.train_inputs.shape[1:], data.classes)
+    network = make_network(settings.task, settings.network, settings.bits, data.train_inputs.shape[1:], data.classes)
+    if (data.train_labels.ndim > 1) != network.name.startswith("unet"):
+        what = "every pixel" if data.train_labels.ndim > 1 else "whole samples"
+        raise SettingsError(f"$.network: {network.name} is not for {settings.task}, where {what} are labelled")
+    return network
 
 
 def _begun(
     array: MemoryArray, settings: PruningSettings, network: Network, data: Dataset, seed: int
 ) -> Generator[Step, None, PrunedNetwork]:
     """Formed to the density wanted, placed around what is dead, with the first masks on the array."""
-    able = array.capabilities & (Capability.MULTIPLY | Capability.MULTIPLY_BITS)
-    if settings.board and not able:
-        raise CapabilityError("this board does not multiply: say board=false to prune without products on it")
+    _check_products(array, settings)
     shape = (array.geometry.rows, array.geometry.cols)
     excluded = np.zeros(shape, bool) if settings.exclude is None else settings.exclude
+    yield from _revived(array, settings, ~excluded.ravel())
     formed = yield from form_to_density(array, settings.form, ~excluded.ravel())
     if formed.stopped:
         raise StopRequested
     dead = excluded.copy()
     dead[list(formed.dead_rows)], dead[:, list(formed.dead_cols)] = True, True
-    conducts = (formed.conductance >= settings.form.formed_at) & ~excluded.ravel()
+    conducts = (formed.conductance >= settings.pruned_below) & ~excluded.ravel()
+    if not conducts.any():
+        raise RunError("no cell of this array conducts after forming: check wiring, lines and gate of the bench")
     pruned = _placed(array, settings, network, data, seed, dead, conducts)
+    pruned.cells.reads += array.geometry.cells  # before anything was formed
     done = pruned.begin()
     values = {**as_scalars(done), "epoch": 0}
     yield Step("synchronise", values, pruned.maps(), checkpoint=pruned.checkpoint())
     return pruned
+
+
+def _check_products(array: MemoryArray, settings: PruningSettings) -> None:
+    if settings.board and not array.capabilities & (Capability.MULTIPLY | Capability.MULTIPLY_BITS):
+        raise CapabilityError("this board does not multiply: say board=false to do without products on it")
+
+
+def _revived(array: MemoryArray, settings: PruningSettings, wanted: NDArray[np.bool_]) -> Generator[Step, None, None]:
+    """SET what an earlier network has pruned, on a chip that has been formed: RESET cells look pristine, and are not.
+
+    No pristine cell forms by that: SET pulses are far below what breaks one down.
+    """
+    conductance = array.read().conductance[0]
+    conducts = conductance >= settings.kept_above
+    if np.count_nonzero(conducts & wanted) < _USED * np.count_nonzero(wanted):
+        return
+    cells = np.flatnonzero(wanted & ~conducts).astype(np.uint32)
+    left, pulses = ramped(array, Operation.SET, settings.set, 0, cells, lambda found: found >= settings.kept_above)
+    values = {"pulses": pulses, "switched": len(cells) - len(left)}
+    yield Step("initial_read", values)
 
 
 def _placed(
@@ -137,7 +184,8 @@ def _placed(
     dead: NDArray[np.bool_],
     conducts: NDArray[np.bool_],
 ) -> PrunedNetwork:
-    placement = place([layer.shape for layer in network.layers], dead.shape, dead, settings.most_dead, settings.chips)
+    layers = [layer.shape for layer in network.layers]
+    placement = place(layers, dead.shape, dead, settings.most_dead, array.geometry.chips)
     cells = NetworkCells(array, placement, settings, conducts)
     return PrunedNetwork(array, settings, network, data, placement, cells, seed, dead)
 
@@ -151,27 +199,36 @@ def resumed(
 ) -> PrunedNetwork:
     """As it was at `checkpoint`, with the cells as they are now."""
     conducts, dead = checkpoint["cells.formed"].astype(bool), checkpoint["dead"].astype(bool)
+    shape = (array.geometry.rows, array.geometry.cols)
+    if dead.shape != shape:
+        raise RunError(f"the network stands on an array of {dead.shape} cells, not of {shape}")
     pruned = _placed(array, settings, network, data, int(checkpoint["seed"]), dead, conducts)
+    then, now = (each.tobytes().decode() for each in (checkpoint["identity"], pruned.identity()))
+    if then != now:
+        raise RunError(f"this is not what the network was pruned with: then {then}; now {now}")
     pruned.restore(checkpoint)
     return pruned
 
 
 def _plan(geometry: Geometry, dac: Scale, adc: Scale, settings: PruningSettings) -> Cost:  # noqa: ARG001
     """The bound: every cell of the network switches at every synchronisation, with a whole ramp each."""
+    data = load_data(settings)
+    per_epoch = batches_per_epoch(len(data.train_inputs), settings.batch or settings.of_task.batch)
     wanted = np.ones(geometry.cells, bool) if settings.exclude is None else ~settings.exclude.ravel()
     form = density_cost(geometry, dac, settings.form, wanted)
     epochs = settings.epochs or settings.of_task.epochs
-    per_epoch = len(load_data(settings).train_inputs) // (settings.batch or settings.of_task.batch)
     each = 1 + (per_epoch // settings.synchronise if settings.synchronise else 0)
-    found = _switching_cost(geometry, dac, settings, 1 + epochs * each)
+    found = _switching_cost(geometry, dac, settings, 2 + epochs * each)
+    fresh = epochs * per_epoch * geometry.cells if settings.reads == "fresh" else 0
     return Cost(
         max_pulses=form.max_pulses + found.max_pulses,
-        max_reads=form.max_reads + found.max_reads,
+        max_reads=form.max_reads + found.max_reads + fresh,
         amplitudes={**found.amplitudes, **form.amplitudes},
         gates={**found.gates, **form.gates},
         widths={**found.widths, **form.widths},
         max_pulses_per_cell=form.max_pulses_per_cell + found.max_pulses_per_cell,
         max_form_pulses_per_cell=form.max_form_pulses_per_cell,
+        read_voltages=found.read_voltages,
     )
 
 
@@ -181,13 +238,25 @@ def _plan_inference(geometry: Geometry, dac: Scale, adc: Scale, settings: Infere
 
 def _switching_cost(geometry: Geometry, dac: Scale, settings: PruningSettings, synchronisations: int) -> Cost:
     """Of so many synchronisations, and of judging on the board. What is missing for either is told here."""
-    layers = [layer.shape for layer in network_of(settings, load_data(settings)).layers]
-    placement = place(layers, (geometry.rows, geometry.cols), settings.exclude, settings.most_dead, settings.chips)
+    network = network_of(settings, load_data(settings))
+    layers = [layer.shape for layer in network.layers]
+    thin = [layer.name for layer in network.layers if round(settings.keep * layer.inputs * layer.outputs) < 1]
+    if thin:
+        raise SettingsError(f"$.keep: {settings.keep:g} keeps no edge of {thin[0]}")
+    shape = (geometry.rows, geometry.cols)
+    placement = place(layers, shape, settings.exclude, settings.most_dead, geometry.chips)
     verifies = int(bool(settings.rest and settings.board))
-    passes = 2 + len(settings.rest) + 2 * verifies if settings.board else 0
-    if placement.tiles > 1:  # only judging takes the tiles through the array, the first masks aside
-        synchronisations = min(synchronisations, 1) + passes * (placement.tiles + 1)
     times = synchronisations + verifies
+    if placement.tiles > 1:  # only judging takes the tiles through the array, but for the first masks and cycles
+        for name, asked in (("reads", settings.reads == "fresh"), ("forward", settings.forward == "board")):
+            if asked:
+                raise SettingsError(
+                    f'$.{name}: "{getattr(settings, name)}" needs a network that stands on the array as a whole; this '
+                    f"one takes {placement.tiles} turns"
+                )
+        passes = 2 + len(settings.rest) + 2 * verifies if settings.board else 0
+        turns = _CALLS * len(placement.blocks)
+        times = 2 * settings.replayed_reads + min(synchronisations, 2) + passes * turns + verifies
     ramps = {Operation.SET: settings.set, Operation.RESET: settings.reset}
     ramp = max(each.steps for each in ramps.values()) + settings.hold
     pulses = max(len(placement.cells(tile)) for tile in range(placement.tiles)) * ramp * times
@@ -198,6 +267,7 @@ def _switching_cost(geometry: Geometry, dac: Scale, settings: PruningSettings, s
         gates={op: each.gate for op, each in ramps.items()},
         widths={op: each.width for op, each in ramps.items()},
         max_pulses_per_cell=ramp * times,
+        read_voltages=(settings.voltage,) if settings.board else (),
     )
 
 
@@ -243,5 +313,4 @@ inference = Procedure(
     needs=Capability.PULSE | Capability.READ,
     steps=_infer,
     plan=_plan_inference,
-    measurement="inference",
 )

@@ -21,7 +21,7 @@ def summary(
 ) -> dict[str, Any]:
     """JSON values, and Results of their names."""
     cells = pruned.cells
-    used = np.unique(np.concatenate([pruned.placement.cells(tile) for tile in range(pruned.placement.tiles)]))
+    used = cells.used
     counts = pruned.board.counts if pruned.board is not None else None
     return {
         "task": pruned.settings.task,
@@ -71,8 +71,8 @@ def account(pruned: PrunedNetwork) -> dict[str, Any]:
     network = OnArray(
         pruned.network.layers,
         pruned.network.bits,
-        conductance=[float(cells.last()[pair].mean()) for pair in pairs],
-        arrays=pruned.settings.chips,
+        conductance=[float(cells.now[:, pair].mean()) for pair in pairs],
+        arrays=pruned.array.geometry.chips,
         blocks=[
             [(len(block.plus), len(block.cols)) for block in placement.of_layer(number)]
             for number in range(len(pruned.network.layers))
@@ -82,6 +82,8 @@ def account(pruned: PrunedNetwork) -> dict[str, Any]:
     counts = pruned.board.counts if pruned.board is not None else None
     if counts is not None and counts.input_bits:
         measured["bits_set"] = counts.set_bits / counts.input_bits
+    if cells.switched:
+        measured["pulses_per_switch"] = cells.pulses / cells.switched
     figures = Figures.named("pruning").changed(measured)
     turns = {}
     if placement.tiles > 1:

@@ -31,8 +31,8 @@ class PruningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     form: to which density, and how, pristine cells are formed first. set, reset, hold: ramps that reinstate and prune,
     with `hold` further pulses at their ends. kept_above, pruned_below: where a cell counts as switched. voltage: of a
-    row in a product. calibrate: samples that columns and batch norms are calibrated with. most_dead: share of cells
-    that cannot be used, above which a line is left out. chips: of how many, row upon row, the array is stacked.
+    row in a product. calibrate: training samples that batch norms are calibrated with. most_dead: share of cells
+    that cannot be used, above which a line is left out.
 
     board: whether the network is evaluated on the board at the end. rest: s after which, with nothing done meanwhile,
     it is again; then once more after a verify. baselines: which of them to train and evaluate beside it;
@@ -70,7 +70,6 @@ class PruningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     voltage: Volt = Volt(0.3)
     calibrate: int = 1000
     most_dead: float = 0.5
-    chips: int = 1
     board: bool = True
     rest: tuple[Second, ...] = ()
     baselines: tuple[Baseline, ...] = ("untouched", "last_layer", "trained_then_written", "pruned_software", "float")
@@ -88,8 +87,8 @@ class PruningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         for name in ("synchronise", "hold"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
-        if self.rate is not None and not self.rate > 0:
-            raise ValueError(f"rate must be more than 0, not {self.rate:g}")
+        if self.rate is not None and not 0 < self.rate < 1000:
+            raise ValueError(f"rate must be more than 0 and below 1000, not {self.rate:g}")
         for name in ("programming_error", "hysteresis", "decay"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name):g}")
@@ -99,6 +98,8 @@ class PruningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             raise ValueError(f"bits must be 1 to 8, not {self.bits}")
         if not 1 <= self.replayed_reads <= 64:
             raise ValueError(f"replayed_reads must be 1 to 64, not {self.replayed_reads}")
+        if not self.voltage > 0:
+            raise ValueError(f"voltage must be more than 0 V, not {self.voltage:g}")
         if not self.calibrate >= 10:
             raise ValueError(f"calibrate must be at least 10, not {self.calibrate}")
         if not 0 < self.pruned_below < self.kept_above:

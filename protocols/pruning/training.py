@@ -34,7 +34,7 @@ class PrunedNetwork:
 
     dead: (rows, cols) cells that cannot be used. epoch: how many are done. switched: for the first masks, each
     synchronisation and each verify (layers,) cells switched. turned: cells switched because tiles took turns in the
-    last pass of samples.
+    last pass of samples. changed: of a network that goes on, the share of cells that were not as they were left.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class PrunedNetwork:
         self.switched: list[NDArray[np.int64]] = []
         self.board: BoardProducts | None = None
         self.turned = 0
+        self.changed = 0.0
         self._reads: dict[int, tuple[list[Float32], list[Float32]]] = {}
         self._draws = np.random.default_rng([seed, 11])
 
@@ -93,6 +94,15 @@ class PrunedNetwork:
     def weights(self, read: int) -> list[Float32]:
         """Per layer the weights with the masks that the array is to have, by one reading of the cells."""
         return [np.where(mask, *each) for mask, *each in zip(self.masks, *self.pairs(read), strict=True)]
+
+    def present(self, read: int) -> list[Float32]:
+        """Per layer the weights as they are on the array, by one of its last readings; where tiles take turns, as one
+        of the readings kept says that they may be.
+        """
+        if self.cells.takes_turns:
+            return self.weights(read)
+        layers = enumerate(self.scales)
+        return [self.cells.present_layer(number, read) / np.float32(scale) for number, scale in layers]
 
     def random_weights(self) -> list[Float32]:
         """Per layer the weights of all edges, kept, by the mean of the readings."""
@@ -120,25 +130,36 @@ class PrunedNetwork:
         are random again; so each reading kept is of another cycle, and it learns to do with any of them.
         """
         self.cells.read_all()
-        before = self.cells.switches.astype(np.int64)
-        cycled = self.cells.read_cycled() if self.placement.tiles > 1 else Switched()
+        self.cells.note_larger()
+        cycled = self.cells.read_cycled() if self.cells.takes_turns else Switched()
         self.scale_layers()
         self.masks = self.scores.flips(self.masks, 0.0).masks
-        done = self._show()
-        self._note_switched(before)
+        done = self.bring()
         self.cells.guess_unread(np.random.default_rng([self.seed, 12]))
-        self._reads.clear()
         return cycled + done
+
+    def bring(self) -> Switched:
+        """The masks onto the array: those of the tile that is there."""
+        before = self.cells.switches.astype(np.int64)
+        done = self.cells.show(self.masks, self.cells.tile)
+        if not self.cells.takes_turns:
+            self.cells.read_once(self.any_read())
+        self._note_switched(before)
+        self.forget()
+        return done
+
+    def forget(self) -> None:
+        """What was worked out from how the cells were."""
+        self._reads.clear()
+        if self.board is not None:
+            self.board.forget()
 
     def synchronise(self) -> Generator[Step, None, Switched]:
         """Flip edges whose scores say so, on the array too where the whole network stands on it."""
         limit = self.settings.hysteresis
         flips = self.scores.flips(self.masks, limit)
         self.masks = flips.masks
-        before = self.cells.switches.astype(np.int64)
-        switched = self._show() if self.placement.tiles == 1 else Switched()
-        self._note_switched(before)
-        self._reads.clear()
+        switched = Switched() if self.cells.takes_turns else self.bring()
         values = {
             "edges_pruned": int(flips.pruned.sum()),
             "edges_reinstated": int(flips.reinstated.sum()),
@@ -150,7 +171,7 @@ class PrunedNetwork:
 
     def show(self, tile: int) -> bool:
         """Have `tile` on the array, and say whether any cell changed."""
-        if self.placement.tiles == 1:
+        if not self.cells.takes_turns:
             return False
         before = self.cells.switches.astype(np.int64)
         tile_before = self.cells.tile
@@ -161,24 +182,18 @@ class PrunedNetwork:
 
     def refresh(self) -> None:
         """Read the cells anew, in place of all readings that are kept: some are as old as several epochs."""
-        if self.placement.tiles == 1:
+        if not self.cells.takes_turns:
             self.cells.read_all()
             self._reads.clear()
 
     def reverify(self) -> Switched:
         """Switch again what is no longer in its state, of the tile on the array."""
+        brought = self.bring()
         before = self.cells.switches.astype(np.int64)
         done = self.cells.reverify()
-        self._note_switched(before)
-        self._reads.clear()
-        return done
-
-    def _show(self) -> Switched:
-        done = self.cells.show(self.masks, 0)
-        self.cells.read_once(self.any_read())
-        if self.board is not None:
-            self.board.forget()
-        return done
+        self._note_switched(before, into_last=True)
+        self.forget()
+        return brought + done
 
     def _note_switched(self, before: NDArray[np.int64], *, into_last: bool = False) -> None:
         moved = self.cells.switches - before
@@ -237,12 +252,11 @@ class PrunedNetwork:
 
         With statistics of their own, as the board has: those of training follow weights that go on changing.
         """
-        network = self.network.fresh()
-        network.calibrate(self.weights(0), self.data.train_inputs[: self.settings.calibrate])
-        inputs = self.data.test_inputs
+        network, inputs = self.network.fresh(), self.data.test_inputs
+        network.calibrate(self.present(0), self.data.train_inputs[: self.settings.calibrate])
         parts = []
         for start in range(0, len(inputs), _JUDGED):
-            parts.append(network.predict(self.weights(self.any_read()), inputs[start : start + _JUDGED]))
+            parts.append(network.predict(self.present(self.any_read()), inputs[start : start + _JUDGED]))
         return np.concatenate(parts)
 
     @property
@@ -300,14 +314,21 @@ class PrunedNetwork:
             "layer": self.placement.layer_map(self.cells.tile),
             "kept": kept.reshape(shape),
             "switches": self.cells.switches.reshape(shape),
-            "conductance": self.cells.last().reshape(shape),
+            "conductance": self._conductance().reshape(shape),
         }
+
+    def _conductance(self) -> Float32:
+        """(cells,) S as they were read last; NaN for those that are not the network's."""
+        found = np.full(self.placement.shape[0] * self.placement.shape[1], np.nan, np.float32)
+        found[self.cells.used] = self.cells.now[:, self.cells.used].mean(axis=0)
+        return found
 
     def checkpoint(self) -> dict[str, NDArray[Any]]:
         """All that it takes to go on from here with the array as it is then."""
         return {
             "epoch": np.array(self.epoch),
             "seed": np.array(self.seed),
+            "identity": self.identity(),
             "dead": self.dead,
             "scales": np.array(self.scales),
             "switched": np.array(self.switched).reshape(-1, len(self.scales)),
@@ -316,6 +337,12 @@ class PrunedNetwork:
             **{f"network.{name}": values for name, values in self.network.state().items()},
             **{f"cells.{name}": values for name, values in self.cells.state().items()},
         }
+
+    def identity(self) -> NDArray[np.uint8]:
+        """Which chip and which data this is about, as the bytes of a text."""
+        shape = "x".join(map(str, self.placement.shape))
+        text = f"chip {self.array.chip_serial} of {shape} cells, data {self.data.digest}"
+        return np.frombuffer(text.encode(), np.uint8)
 
     def restore(self, checkpoint: Mapping[str, NDArray[Any]]) -> None:
         """Go on from a `checkpoint`; the cells are read as they are now."""
@@ -330,7 +357,9 @@ class PrunedNetwork:
         ]
         self.scores.restore(_within(checkpoint, "scores."))
         self.network.restore(_within(checkpoint, "network."))
-        self.cells.restore(_within(checkpoint, "cells."))
+        before = checkpoint["cells.switches"].astype(np.int64)
+        self.changed = self.cells.restore(_within(checkpoint, "cells."))
+        self._note_switched(before)
         self._draws = np.random.default_rng([self.seed, 11, self.epoch])
 
 

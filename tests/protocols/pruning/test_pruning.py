@@ -121,7 +121,7 @@ def test_the_same_seed_is_the_same_run_and_another_chip_is_another(data, run, tm
     assert again.summary["switches_per_cell"] == run.summary["switches_per_cell"]
     assert again.summary["accuracy_board"] == run.summary["accuracy_board"]
     assert other.summary["pulses"] != run.summary["pulses"]
-    assert other.summary["accuracy_board"] > 0.9
+    assert other.summary["accuracy_board"] > 0.85
 
 
 def test_hysteresis_saves_switches(data, tmp_path):
