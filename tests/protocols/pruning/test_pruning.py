@@ -6,7 +6,7 @@ import pytest
 from small_digits import write_small_digits
 
 import labctl
-from labctl.array import Capability
+from labctl.array import Capability, Operation, PulseBatch
 from labctl.drivers.test_board import TestBoard
 from labctl.errors import CapabilityError, UsageError
 from labctl.recording.checkpoint import read_checkpoint
@@ -209,15 +209,83 @@ def test_a_chip_with_dead_cells_and_dead_lines_does_nearly_as_well(data, tmp_pat
     assert run.summary["accuracy_board"] > 0.85
 
 
-def test_the_network_left_on_the_array_is_judged_again(data, tmp_path):
-    bench = _bench(tmp_path, 512, 512)
+@pytest.fixture(scope="module")
+def lasting(data, tmp_path_factory):
+    """A bench whose chip lasts, in a folder of its own, and the run that pruned a network there."""
+    folder = tmp_path_factory.mktemp("lasting")
+    bench = _bench(folder, 512, 512, more='state = "chip.h5"')
+    return bench, _run(data, folder, bench)
+
+
+def _infer(data, bench, path, **settings):
+    known = {**SMALL, "data": str(data), **settings}
     with labctl.load_bench(bench) as live, live.array() as array:
-        first = labctl.run("pruning", array, out=tmp_path, data=str(data), **SMALL)
-        settings = {**SMALL, "data": str(data)}
-        again = labctl.run("inference", array, out=tmp_path, state=_state(first.path), **settings)
+        return labctl.run("inference", array, out=bench.parent, state=_state(path), **known)
+
+
+def test_the_network_left_on_the_array_is_judged_again(data, lasting):
+    bench, first = lasting
+
+    again = _infer(data, bench, first.path)
 
     assert abs(again.summary["accuracy_board"] - first.summary["accuracy_board"]) < 0.05
+    assert abs(again.summary["accuracy_software"] - again.summary["accuracy_board"]) < 0.06
     assert again.summary["pulses"] == 0
+
+
+def test_a_verify_switches_again_what_others_have_switched(data, lasting):
+    bench, first = lasting
+    with labctl.open_run(first.path) as tree:
+        maps = tree["maps"].to_dataset()
+        kept = (np.asarray(maps["kept"]) == 1) & (np.asarray(maps["conductance"]) > 8e-6)
+    hurt = np.flatnonzero(kept)[::4].astype(np.uint32)
+    with labctl.load_bench(bench) as live, live.array() as array:
+        amplitude = np.full(len(hurt), array.driver.dac.codes(2.8), np.uint16)
+        array.driver.pulse(PulseBatch(Operation.RESET, hurt, amplitude, 1e-7, 2.5))
+
+    worse = _infer(data, bench, first.path).summary
+    better = _infer(data, bench, first.path, verify=True)
+
+    assert worse["accuracy_board"] < first.summary["accuracy_board"] - 0.05
+    assert abs(worse["accuracy_software"] - worse["accuracy_board"]) < 0.1  # software knows what the cells read
+    assert better.summary["accuracy_board"] > first.summary["accuracy_board"] - 0.05
+    assert better.summary["pulses"] > 0.9 * len(hurt)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"chip": "R40-0009"}, "not what the network was pruned with"),
+        ({"rows": 256}, "stands on an array of"),
+        ({}, "does not hold this network"),
+    ],
+)
+def test_an_array_that_does_not_hold_the_network_is_refused(data, lasting, tmp_path, other, said):
+    _, first = lasting
+    bench = _bench(tmp_path, **{"rows": 512, "cols": 512, **other})
+
+    with pytest.raises(labctl.LabctlError, match=said):
+        _infer(data, bench, first.path)
+
+
+def test_a_second_network_on_a_chip_forms_nothing_anew(data, tmp_path):
+    bench = _bench(tmp_path, 512, 512, more='state = "chip.h5"')
+    first = _run(data, tmp_path, bench)
+
+    second = _run(data, tmp_path, bench, network="144-32-4")
+
+    with labctl.open_run(second.path) as tree:
+        kinds = tree["operations"]["kind"]
+        form = dict(zip(kinds.attrs["flag_meanings"].split(), kinds.attrs["flag_values"], strict=True))["form"]
+        assert not np.any(np.asarray(kinds) == form)
+    assert second.summary["accuracy_board"] > first.summary["accuracy_board"] - 0.1
+
+
+def test_an_array_that_does_not_conduct_is_told(data, tmp_path):
+    bench = _bench(tmp_path, 300, 40, more=f"dead_rows = {list(range(300))}")
+
+    with pytest.raises(labctl.LabctlError, match=r"no cell of this array|conduct"):
+        _run(data, tmp_path, bench)
 
 
 def _state(path):
@@ -243,6 +311,11 @@ def test_data_that_are_missing_are_told_before_anything_is_sent(tmp_path):
         ({"network": "100-10"}, "does not go from 144"),
         ({"network": "nothing"}, "no network is called 'nothing'"),
         ({"rest": ("1 h", "1 s")}, "do not decrease"),
+        ({"voltage": "0 V"}, "voltage must be more than 0"),
+        ({"voltage": "600 mV"}, "max_read_voltage"),
+        ({"keep": 1e-6}, "keeps no edge"),
+        ({"batch": 700}, "batches of 700"),
+        ({"network": "unet-4"}, "whole samples are labelled"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused_in_a_sentence(data, tmp_path, wrong, said):

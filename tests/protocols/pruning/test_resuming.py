@@ -1,5 +1,7 @@
 """Pruning that is killed goes on from its last epoch, on the array as the kill left it."""
 
+import signal
+
 import numpy as np
 import pytest
 from boards import ServedBoard
@@ -7,6 +9,7 @@ from killed_runs import after_step, at_exchange, bench_for, killed_run
 from small_digits import write_small_digits
 
 import labctl
+from labctl.errors import Interrupted
 
 SMALL = {"task": "mnist", "own_data": True, "network": "144-24-4", "epochs": 6, "batch": 20, "rate": 0.1}
 SIZE = {"rows": 300, "cols": 40}
@@ -49,12 +52,35 @@ def test_a_run_killed_in_training_or_in_its_pulses_ends_as_well_as_any(board, da
     assert int(board.board.firmware.chip.pulse_counts.sum()) <= given  # none that is not on record
 
 
-def test_a_stopped_run_goes_on_in_its_file(board, data, tmp_path):
+def test_what_a_resumed_run_says_of_switches_is_what_its_map_says(board, data, tmp_path):
     bench = bench_for(board, tmp_path)
-    path = killed_run(bench, tmp_path, after_step(25), "pruning", data=str(data), baselines=(), **SMALL)
-    before = path.stat().st_size
+    path = killed_run(bench, tmp_path, at_exchange(60, applied=True), "pruning", data=str(data), baselines=(), **SMALL)
 
     _resumed(path, bench)
 
-    assert path.stat().st_size > before
-    assert [each.name for each in path.parent.glob("*.h5")] == [path.name]
+    with labctl.open_run(path) as tree:
+        by_layer = np.asarray(tree["results"]["switches_per_layer"]).sum()
+        switches = np.asarray(tree["maps"]["switches"])
+    assert by_layer == np.nansum(switches)
+
+
+def test_a_run_that_was_told_to_stop_goes_on_in_its_file(board, data, tmp_path):
+    bench = bench_for(board, tmp_path)
+    seen = []
+
+    def progress(step):
+        seen.append(step)
+        if len(seen) == 25:
+            signal.raise_signal(signal.SIGINT)
+
+    with labctl.load_bench(bench) as live, live.array() as array, pytest.raises(Interrupted):
+        labctl.run("pruning", array, out=tmp_path / "runs", progress=progress, data=str(data), baselines=(), **SMALL)
+    (path,) = (tmp_path / "runs").glob("*.h5")
+    with labctl.open_run(path) as tree:
+        assert tree.attrs["outcome"] == "interrupted"
+
+    result = _resumed(path, bench)
+
+    assert result.path == path
+    assert result.summary["epochs"] == 6
+    assert result.summary["accuracy_board"] > 0.85
