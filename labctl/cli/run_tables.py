@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _MANY = 500  # files that take long enough to read for a person to wonder
 _WIDEST = 48  # characters of a value in a comparison
+_LONG = 600  # characters of a table within a summary
+_MOST_ROWS = 40  # of one table in a comparison
 _OTHER_NAMES = {"pulses": "all pulses", "unknown_dose": "of unknown dose"}
 
 
@@ -63,12 +66,19 @@ def print_run(path: Path, *, as_json: bool) -> None:
     found = asdict(run)
     attributes, summary = found.pop("attributes"), found.pop("summary")
     own = {_OTHER_NAMES.get(name, name): value for name, value in found.items()}
-    told = {"pulses, by the protocol" if name == "pulses" else name: value for name, value in summary.items()}
+    told = {"pulses, by the protocol" if name == "pulses" else name: _brief(value) for name, value in summary.items()}
     rows = [(name.replace("_", " "), value) for name, value in {**own, **attributes, **told}.items()]
     rows += [*shown_tags(tags), *(("resumed", _resumption(each)) for each in resumptions)]
     rows += [(f"result {name}", _result(each)) for name, each in results.items()]
     rows += [(f"setting {name}", _short(value)) for name, value in flat(settings).items()]
     print_table([(name, value) for name, value in rows if value not in ("", None)])
+
+
+def _brief(value: Any) -> Any:
+    """A table or list within a summary, where that is no reading any more, by how much of it there is."""
+    if isinstance(value, dict | list) and len(str(value)) > _LONG:
+        return f"{len(value)} entries (--json)"
+    return value
 
 
 def shown_tags(tags: Tags) -> list[tuple[str, str]]:
@@ -83,7 +93,14 @@ def print_differences(found: Differences, paths: tuple[Path, Path]) -> None:
         return
     rows: list[Sequence[str]] = []
     for section, differing in found.items():
-        rows += [(f"{section} {path}", *(_short(value, path) for value in pair)) for path, pair in differing.items()]
+        counts = Counter(path.partition(".")[0] for path in differing)
+        large = {table: count for table, count in counts.items() if count > _MOST_ROWS}
+        rows += [
+            (f"{section} {path}", *(_short(value, path) for value in pair))
+            for path, pair in differing.items()
+            if path.partition(".")[0] not in large
+        ]
+        rows += [(f"{section} {table}", f"{count} values differ (--json)", "") for table, count in large.items()]
     print_table(rows, ("", *(path.name for path in paths)))
 
 
