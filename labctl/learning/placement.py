@@ -10,7 +10,7 @@ do not fit beside each other take turns on the same cells: each turn is a tile, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from labctl.errors import SettingsError
 
 Rows = NDArray[np.uint16]
+
+_LEAST = 8  # inputs of a block that is cut off only to fill what is left of an array
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +132,22 @@ def place(
     )
     strips: list[_Strip] = []
     blocks = []
-    for part in wanted:
+    while wanted:
+        part = wanted.pop(0)
         strip = next((each for each in strips if each.fits(part)), None)
         if strip is None:
             strip = _opened(strips, part, chip_rows, len(alive_cols))
-            strips.append(strip)
-        blocks.append(strip.take(part, chip_rows[strip.chip], alive_cols))
+            if strip.tile > max((each.tile for each in strips), default=0):  # rather than that, fill what is left
+                roomy = max(
+                    (each for each in strips if each.width >= part.outputs), key=lambda each: each.left, default=None
+                )
+                if roomy is not None and roomy.left >= min(part.inputs, _LEAST):
+                    part, rest = part.cut(roomy.left)
+                    wanted.insert(0, rest)
+                    strip = roomy
+            if strip not in strips:
+                strips.append(strip)
+        blocks.append(strip.take(part, chip_rows[strip.chip], alive_cols, strips))
     blocks.sort(key=lambda block: (block.layer, block.tile, block.first_input, block.first_output))
     plus, minus = _cells(layers, blocks, shape[1])
     return Placement(shape, tuple(blocks), 1 + max(block.tile for block in blocks), plus, minus)
@@ -149,8 +161,13 @@ class _Part:
     first_output: int
     outputs: int
 
+    def cut(self, inputs: int) -> tuple[_Part, _Part]:
+        """The first so many of its inputs, and the others."""
+        first, inputs_left = self.first_input + inputs, self.inputs - inputs
+        return replace(self, inputs=inputs), replace(self, first_input=first, inputs=inputs_left)
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class _Strip:
     """Columns of one chip in one tile, filled with blocks from the first row on."""
 
@@ -161,10 +178,20 @@ class _Strip:
     pairs: int
     used: int = 0
 
-    def fits(self, part: _Part) -> bool:
-        return part.outputs <= self.width and self.used + part.inputs <= self.pairs
+    @property
+    def left(self) -> int:
+        """Pairs of rows."""
+        return self.pairs - self.used
 
-    def take(self, part: _Part, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> Block:
+    def fits(self, part: _Part) -> bool:
+        return part.outputs <= self.width and part.inputs <= self.left
+
+    def take(self, part: _Part, rows: NDArray[np.intp], cols: NDArray[np.intp], strips: list[_Strip]) -> Block:
+        """The block of `part`; what is beside it, where it is narrower, is a strip of its own from here on."""
+        if part.outputs < self.width:
+            beside, width = self.first_col + part.outputs, self.width - part.outputs
+            strips.append(_Strip(self.tile, self.chip, beside, width, self.pairs, self.used))
+            self.width = part.outputs
         taken = rows[2 * self.used : 2 * (self.used + part.inputs)].astype(np.uint16)
         self.used += part.inputs
         columns = cols[self.first_col : self.first_col + part.outputs].astype(np.uint16)

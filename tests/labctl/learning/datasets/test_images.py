@@ -95,7 +95,11 @@ def test_a_file_that_is_not_the_published_one_is_refused(tmp_path: Path) -> None
         load_dataset("mnist", tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"not gzip", gzip.compress(bytes(5000))[:-12], gzip.compress(bytes(99))[:5]])
+@pytest.mark.parametrize(
+    "content",
+    [b"not gzip", gzip.compress(bytes(5000))[:-12], gzip.compress(bytes(99))[:5]],
+    ids=["not gzip", "cut at the end", "cut in its header"],
+)
 def test_what_is_no_whole_gz_is_refused(tmp_path: Path, content: bytes) -> None:
     write_set(tmp_path / "mnist")
     (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(content)
