@@ -131,10 +131,10 @@ def test_a_step_that_is_not_in_the_file_is_noticed(
 ) -> None:
     step, seen = RunWriter.step, []
 
-    def forgetful(self: RunWriter, each: Any, *, time: float) -> None:
+    def forgetful(self: RunWriter, each: Any, **when: Any) -> None:
         seen.append(each)
         if len(seen) != 3:
-            step(self, each, time=time)
+            step(self, each, **when)
 
     monkeypatch.setattr(RunWriter, "step", forgetful)
     verdict = verdict_on(FAULTLESS, tmp_path, reference)
