@@ -29,13 +29,12 @@ _RANGE = 2e-3  # A, to find the range with
 class Calibration:
     """Of a block: current = gain * voltage * (codes @ differences of conductance) + offset.
 
-    gain: (outputs,), 1 where a column does as it should. offset: (outputs,) A, of all planes together. residual:
-    (outputs,) A, root mean square of what the samples deviate by. full_scale: A, of the converter.
+    gain: (outputs,), 1 where a column does as it should. offset: (outputs,) A, of all planes together. full_scale: A,
+    of the converter.
     """
 
     gain: Float32
     offset: Float32
-    residual: Float32
     full_scale: float
 
 
@@ -148,8 +147,8 @@ def bit_products(
     return currents, 0
 
 
-def calibrated(currents: Float32, expected: Float32) -> tuple[Float32, Float32, Float32]:
-    """Gain, offset and residual (outputs,) of the straight lines through (n, outputs) currents against expected ones.
+def calibrated(currents: Float32, expected: Float32) -> tuple[Float32, Float32]:
+    """Gain and offset (outputs,) of the straight lines through (n, outputs) currents against expected ones.
 
     Least squares, for each column alone. A column whose expected current never varies keeps a gain of 1.
     """
@@ -159,5 +158,4 @@ def calibrated(currents: Float32, expected: Float32) -> tuple[Float32, Float32, 
     gain = np.divide(covariance, variance, out=np.ones_like(variance), where=variance > 0)
     gain = np.where(gain > 0.1, gain, np.float32(1))  # else it is noise that was fitted
     offset = currents.mean(axis=0) - gain * expected.mean(axis=0)
-    residual = np.sqrt(np.square(currents - gain * expected - offset).mean(axis=0))
-    return gain.astype(np.float32), offset.astype(np.float32), residual.astype(np.float32)
+    return gain.astype(np.float32), offset.astype(np.float32)

@@ -138,7 +138,7 @@ def _begun(
     _check_products(array, settings)
     shape = (array.geometry.rows, array.geometry.cols)
     excluded = np.zeros(shape, bool) if settings.exclude is None else settings.exclude
-    yield from _revived(array, settings, ~excluded.ravel())
+    revived = yield from _revived(array, settings, ~excluded.ravel())
     formed = yield from form_to_density(array, settings.form, ~excluded.ravel())
     if formed.stopped:
         raise StopRequested
@@ -149,6 +149,7 @@ def _begun(
         raise RunError("no cell of this array conducts after forming: check wiring, lines and gate of the bench")
     pruned = _placed(array, settings, network, data, seed, dead, conducts)
     pruned.cells.reads += array.geometry.cells  # before anything was formed
+    pruned.cells.pulses += revived
     done = pruned.begin()
     values = {**as_scalars(done), "epoch": 0}
     yield Step("synchronise", values, pruned.maps(), checkpoint=pruned.checkpoint())
@@ -160,19 +161,19 @@ def _check_products(array: MemoryArray, settings: PruningSettings) -> None:
         raise CapabilityError("this board does not multiply: say board=false to do without products on it")
 
 
-def _revived(array: MemoryArray, settings: PruningSettings, wanted: NDArray[np.bool_]) -> Generator[Step, None, None]:
+def _revived(array: MemoryArray, settings: PruningSettings, wanted: NDArray[np.bool_]) -> Generator[Step, None, int]:
     """SET what an earlier network has pruned, on a chip that has been formed: RESET cells look pristine, and are not.
 
-    No pristine cell forms by that: SET pulses are far below what breaks one down.
+    No pristine cell forms by that: SET pulses are far below what breaks one down. Gives how many pulses that took.
     """
     conductance = array.read().conductance[0]
     conducts = conductance >= settings.kept_above
     if np.count_nonzero(conducts & wanted) < _USED * np.count_nonzero(wanted):
-        return
+        return 0
     cells = np.flatnonzero(wanted & ~conducts).astype(np.uint32)
     left, pulses = ramped(array, Operation.SET, settings.set, 0, cells, lambda found: found >= settings.kept_above)
-    values = {"pulses": pulses, "switched": len(cells) - len(left)}
-    yield Step("initial_read", values)
+    yield Step("initial_read", {"pulses": pulses, "switched": len(cells) - len(left)})
+    return pulses
 
 
 def _placed(

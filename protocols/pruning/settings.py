@@ -23,7 +23,7 @@ class PruningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     train, test: of how many samples (all where None).
 
     keep: share of each layer's edges. rate, momentum, decay: of the scores' gradient descent; the rate falls to 0 as a
-    half cosine. hysteresis: an edge flips only if its score moved by more than this share of its layer's threshold.
+    half cosine. hysteresis: an edge flips only if its score moved by this share of its layer's threshold.
     policy: whether an edge is pruned by RESET of both cells of its pair, or of the one that conducts more.
     synchronise: batches after which the array is brought into the state of the masks; 0: after each epoch.
     forward: whether training multiplies with the last readings of the cells, or on the board. reads: whether each batch
