@@ -154,10 +154,9 @@ class PrunedNetwork:
         if self.board is not None:
             self.board.forget()
 
-    def synchronise(self) -> Generator[Step, None, Switched]:
+    def synchronise(self) -> Generator[Step, None, None]:
         """Flip edges whose scores say so, on the array too where the whole network stands on it."""
-        limit = self.settings.hysteresis
-        flips = self.scores.flips(self.masks, limit)
+        flips = self.scores.flips(self.masks, self.settings.hysteresis)
         self.masks = flips.masks
         switched = Switched() if self.cells.takes_turns else self.bring()
         values = {
@@ -167,7 +166,6 @@ class PrunedNetwork:
             **as_scalars(switched),
         }
         yield Step("synchronise", values)
-        return switched
 
     def show(self, tile: int) -> bool:
         """Have `tile` on the array, and say whether any cell changed."""

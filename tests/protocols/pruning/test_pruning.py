@@ -3,6 +3,7 @@
 import msgspec
 import numpy as np
 import pytest
+from benches import write_bench
 from small_digits import write_small_digits
 
 import labctl
@@ -20,25 +21,6 @@ SMALL = {
     "rate": 0.1,
     "baselines": (),
 }
-BOARD = """
-[instruments.board]
-driver = "test_board"
-resource_name = "TCPIP0::127.0.0.1::5025::SOCKET"
-visa_library = "@labctl"
-rows = {rows}
-cols = {cols}
-
-[arrays.main]
-instrument = "board"
-
-[simulated.board]
-simulator = "test_board"
-resource_name = "TCPIP0::127.0.0.1::5025::SOCKET"
-chip = "{chip}"
-rows = {rows}
-cols = {cols}
-{more}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +34,7 @@ def _run(data, out, bench=None, **settings):
 
 
 def _bench(folder, rows, cols, chip="R40-0001", more=""):
-    path = folder / "bench.toml"
-    path.write_text(BOARD.format(rows=rows, cols=cols, chip=chip, more=more), encoding="utf-8")
-    return path
+    return write_bench(folder, rows=rows, cols=cols, chip=chip, simulated=more)
 
 
 @pytest.fixture(scope="module")
