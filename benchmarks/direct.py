@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labctl.array import Cells, Geometry, PulseBatch, PulseLimits, Readout, Scale
+from labctl.array import (
+    Capability,
+    Cells,
+    Geometry,
+    LineCurrents,
+    LineProduct,
+    PulseBatch,
+    PulseLimits,
+    Readout,
+    Scale,
+)
 from labctl.drivers.numbered_board import NumberedBoard
 from labctl.simulated_instruments.chips.crossbar import CrossbarMacro
+from labctl.simulated_instruments.chips.line_products import MAX_BITS, LineWindow
 from labctl.simulated_instruments.instruments.clocks import VirtualClock
 
 PULSE_TIME = 1e-6
@@ -35,7 +46,7 @@ class DirectArray:
     none: every cell of a batch then sees what it would if it were worked on alone.
     """
 
-    capabilities = NumberedBoard.capabilities
+    capabilities = NumberedBoard.capabilities | Capability.MULTIPLY_LINES
     limits = PulseLimits()
     chip_serial = ""
 
@@ -78,6 +89,28 @@ class DirectArray:
         currents: NDArray[np.float32] = self._timed(self.chip.multiply, inputs, transpose, self.clock.now())
         self.clock.spend(currents.size * self._turn(READ_TIME))
         return currents
+
+    def multiply_lines(self, *products: LineProduct, pulses: Sequence[PulseBatch] = ()) -> tuple[LineCurrents, ...]:
+        self.pulse(*pulses)
+        return tuple(self._line_currents(product) for product in products)
+
+    def _line_currents(self, product: LineProduct) -> LineCurrents:
+        window, full_scale = product.window, product.full_scale
+        full_scale = next(each for each in self.chip.line_ranges if each >= full_scale)
+        codes, saturated = self._timed(
+            self.chip.multiply_lines,
+            product.vectors,
+            LineWindow(window.plus, window.minus, window.outputs, window.on_columns),
+            product.voltage,
+            full_scale,
+            product.bits,
+            product.backward,
+            self.clock.now(),
+        )
+        self.clock.spend(len(codes) * self._turn(READ_TIME))
+        step = self.chip.line_adc(full_scale).step * (1 << MAX_BITS - product.bits)
+        scale = Scale(step, 0.0 if product.backward else step / 2, product.bits, "A")
+        return LineCurrents(codes, scale, saturated, self.clock.now())
 
     def snapshot(self) -> Mapping[str, Any]:
         return {}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -26,6 +26,8 @@ from labctl.array import (
     Capability,
     Cells,
     Geometry,
+    LineCurrents,
+    LineProduct,
     Nominal,
     Operation,
     PulseBatch,
@@ -286,6 +288,9 @@ class ArcTwo:
         self, codes: NDArray[np.uint8], window: Window, bits: int, voltage: float, full_scale: float
     ) -> BitProducts:
         raise NotImplementedError  # not among the capabilities, so no protocol gets here
+
+    def multiply_lines(self, *products: LineProduct, pulses: Sequence[PulseBatch] = ()) -> tuple[LineCurrents, ...]:
+        raise NotImplementedError  # nor this
 
     # -- inside -----------------------------------------------------------------------------------------------------
 

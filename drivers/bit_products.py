@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.array import Geometry, Window
-from labctl.drivers.batches import whole
 from labctl.drivers.numbered_board import Done, Work
 from labctl.drivers.parts import Parts
+from labctl.drivers.product_lines import checked_lines
 
 _MAX_BITS = 8
 _MESSAGE = 1 << 25  # bytes of a message or its answer: long enough to be one of few, short enough to hold twice
@@ -82,18 +82,4 @@ def _checked_codes(codes: NDArray[np.uint8], inputs: int, bits: int) -> NDArray[
 
 
 def _checked_window(window: Window, geometry: Geometry) -> Window:
-    plus, minus, cols = (whole(getattr(window, name), np.uint16, f"{name} lines") for name in ("plus", "minus", "cols"))
-    if not 0 < len(plus) == len(minus):
-        raise ValueError(f"an input has a + and a - row: not {len(plus)} and {len(minus)} of them")
-    if not len(cols):
-        raise ValueError("a product has at least one column")
-    for name, lines, count in (
-        ("row", np.concatenate([plus, minus]), geometry.rows),
-        ("column", cols, geometry.cols),
-    ):
-        if lines.max() >= count:
-            raise ValueError(f"{name} {lines.max()} is not on the array of {geometry.rows} x {geometry.cols} cells")
-        found, times = np.unique(lines, return_counts=True)
-        if len(found) < len(lines):
-            raise ValueError(f"{name} {found[times.argmax()]} is named twice")
-    return Window(plus, minus, cols)
+    return Window(*checked_lines(geometry, {name: getattr(window, name) for name in ("plus", "minus", "cols")}, "cols"))

@@ -363,19 +363,9 @@ class NumberedBoard(WiredDriver):
     # -- pulses and reads as work -----------------------------------------------------------------------------------
 
     def _apply(self, given: Sequence[PulseBatch], verify: bool) -> tuple[Readout, ...]:
-        batches = [checked_batch(batch, self.geometry.cells) for batch in given]
-        parts = [self._pulse_works(batch, verify) for batch in batches]
-        self._settle()
-        self._count_parts()
-        first = self._sequence
-        for works in parts:
-            self._parted.append((first, len(works)))
-            first += len(works)
-        before = self._sequence
-        try:
+        batches, parts = self._batch_works(given, verify)
+        with self._telling_fate(parts):
             done = iter(self._do([work for works in parts for work in works]))
-        except InstrumentError as problem:
-            raise self._with_fate(problem, before, [len(works) for works in parts]) from None
         readouts = []
         for batch, works in zip(batches, parts, strict=True):
             found = [next(done) for _ in works]
@@ -383,6 +373,25 @@ class NumberedBoard(WiredDriver):
             codes = _joined([each.answer for each in found], PulseWork.dtype).reshape(1, -1)
             readouts.append(Readout(batch.cells, codes, self.adc, found[-1].ended - len(batch.cells) * turn, turn))
         return tuple(readouts) if verify else ()
+
+    def _batch_works(self, given: Sequence[PulseBatch], verify: bool) -> tuple[list[PulseBatch], list[list[PulseWork]]]:
+        """The batches, checked, and each as work, in parts."""
+        batches = [checked_batch(batch, self.geometry.cells) for batch in given]
+        return batches, [self._pulse_works(batch, verify) for batch in batches]
+
+    @contextlib.contextmanager
+    def _telling_fate(self, parts: Sequence[Sequence[PulseWork]]) -> Iterator[None]:
+        """While the batches in `parts` are given, and whatever goes with them: who refuses says what became of them."""
+        self._settle()
+        self._count_parts()
+        before = first = self._sequence
+        for works in parts:
+            self._parted.append((first, len(works)))
+            first += len(works)
+        try:
+            yield
+        except InstrumentError as problem:
+            raise self._with_fate(problem, before, [len(works) for works in parts]) from None
 
     def _with_fate(self, problem: InstrumentError, before: int, parts: Sequence[int]) -> InstrumentError:
         """`problem`, and what became of the batches that went in so many `parts` after number `before`."""

@@ -55,6 +55,12 @@ class Parts:
         """Of a bit-serial product of `count` vectors, whose answer has one line of numbers more."""
         return self._slices(count, self._most(max(inputs, _SUM * outputs), _SUM * outputs))
 
+    def of_signed_codes(self, count: int, longest: int) -> list[slice]:
+        """Of a product of `count` vectors of signed codes; longest: codes in a vector or in its result, if those are
+        more.
+        """
+        return self._slices(count, self._most(_CODE * longest))
+
     def _fits(self, count: int, size: int) -> bool:
         return count <= self._most(size)
 

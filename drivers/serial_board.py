@@ -9,7 +9,17 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from labctl.array import BitProducts, Cells, Geometry, PulseBatch, PulseLimits, Scale, Window
+from labctl.array import (
+    BitProducts,
+    Cells,
+    Geometry,
+    LineCurrents,
+    LineProduct,
+    PulseBatch,
+    PulseLimits,
+    Scale,
+    Window,
+)
 from labctl.bench.clock import wall_clock
 from labctl.bench.settings import SerialSettings
 from labctl.drivers.bench_clock import BoardClock
@@ -145,6 +155,9 @@ class SerialBoard(NumberedBoard):
         self, codes: NDArray[np.uint8], window: Window, bits: int, voltage: float, full_scale: float
     ) -> BitProducts:
         raise NotImplementedError  # not among the capabilities, so no protocol gets here
+
+    def multiply_lines(self, *products: LineProduct, pulses: Sequence[PulseBatch] = ()) -> tuple[LineCurrents, ...]:
+        raise NotImplementedError  # nor this
 
     def _payload(self, work: Work) -> tuple[Kind, tuple[Buffer, ...]]:
         if isinstance(work, PulseWork):

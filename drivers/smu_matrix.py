@@ -26,6 +26,8 @@ from labctl.array import (
     Cells,
     Clock,
     Geometry,
+    LineCurrents,
+    LineProduct,
     Nominal,
     Operation,
     PulseBatch,
@@ -254,6 +256,9 @@ class SmuMatrixArray:
     def multiply_bits(
         self, codes: NDArray[np.uint8], window: Window, bits: int, voltage: float, full_scale: float
     ) -> BitProducts:
+        raise NotImplementedError  # nor this
+
+    def multiply_lines(self, *products: LineProduct, pulses: Sequence[PulseBatch] = ()) -> tuple[LineCurrents, ...]:
         raise NotImplementedError  # nor this
 
     # -- one cell -------------------------------------------------------------------------------------------------

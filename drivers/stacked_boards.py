@@ -23,6 +23,8 @@ from labctl.array import (
     Capability,
     Cells,
     Geometry,
+    LineCurrents,
+    LineProduct,
     MemoryArray,
     Nominal,
     PulseBatch,
@@ -221,6 +223,9 @@ class StackedBoards:
         self.clock.hand_to(first)
         return self._boards[first].multiply_bits(codes, own, bits, voltage, full_scale)
 
+    def multiply_lines(self, *products: LineProduct, pulses: Sequence[PulseBatch] = ()) -> tuple[LineCurrents, ...]:
+        raise NotImplementedError  # not among the capabilities, so no protocol gets here
+
     # -- sharing out ----------------------------------------------------------------------------------------------
 
     def _parts(self, cells: Cells) -> list[_Part]:
@@ -300,7 +305,7 @@ def _stacked(settings: StackedBoardsSettings, boards: Sequence[Nominal]) -> Nomi
         if len(set(values)) > 1:
             have = ", ".join(map(str, values))
             raise BenchError(f"{_listed(settings)} cannot be one array: their {told} differ: {have}")
-    capabilities = ~Capability.SEQUENCE
+    capabilities = ~(Capability.SEQUENCE | Capability.MULTIPLY_LINES)
     for each in boards:
         capabilities &= each.capabilities
     limits = tightest({str(place): each.limits for place, each in enumerate(boards)})

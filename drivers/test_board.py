@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labctl.array import BitProducts, Capability, Geometry, Operation, PulseBatch, PulseLimits, Scale, Window
+from labctl.array import (
+    BitProducts,
+    Capability,
+    Geometry,
+    LineCurrents,
+    LineProduct,
+    Operation,
+    PulseBatch,
+    PulseLimits,
+    Scale,
+    Window,
+)
 from labctl.bench.clock import wall_clock
 from labctl.bench.settings import VisaSettings
 from labctl.drivers.bench_clock import scpi_clock
 from labctl.drivers.bit_products import BitsWork, bits_works, joined_sums
+from labctl.drivers.line_products import LineChecks, LinesWork, in_messages, joined_currents, lines_works
 from labctl.drivers.numbered_board import (
     Done,
     LastWork,
@@ -41,7 +55,7 @@ _SETTINGS = (
     ":SYSTem:TIME:VIRTual",
 )
 
-_Parts = list[str | NDArray[Any]]
+_Parts = list[str | bytes | NDArray[Any]]
 
 
 class TestBoardSettings(VisaSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,7 +77,7 @@ class TestBoard(NumberedBoard):
 
     __test__ = False  # the word is the instrument's, not pytest's
     Settings = TestBoardSettings
-    capabilities = NumberedBoard.capabilities | Capability.MULTIPLY_BITS
+    capabilities = NumberedBoard.capabilities | Capability.MULTIPLY_BITS | Capability.MULTIPLY_LINES
     link: VisaLink
 
     def __init__(self, settings: TestBoardSettings, managers: ResourceManagers | None = None) -> None:
@@ -76,7 +90,8 @@ class TestBoard(NumberedBoard):
             after_fault=lambda within_s: self._power.check(self.link, within_s),
         )
         self._at_base = True  # no read at another voltage is under way or of unknown fate
-        self._product_scales: dict[float, Scale] = {}  # asked for so far, by full scale
+        self._product_scales: dict[str, Scale] = {}  # asked for so far, by question
+        self._line_scales: dict[tuple[float, int, bool], Scale] = {}
         self._power = PowerWatch("the board")
 
     # -- life ---------------------------------------------------------------------------------------------------
@@ -116,6 +131,8 @@ class TestBoard(NumberedBoard):
             self._learned(_last_work(sequence, work))
             self._at_base = True
             self._product_scales.clear()
+            self._line_scales.clear()
+            self._line_checks = LineChecks(self.geometry)
         except (ValueError, AttributeError) as problem:
             raise InstrumentError(
                 f"{self.settings.resource_name}: {self.link.idn} does not answer as a test board does: {problem}"
@@ -141,23 +158,52 @@ class TestBoard(NumberedBoard):
     ) -> BitProducts:
         """In one message or several, each of a sensible length."""
         works = bits_works(codes, window, bits, voltage, full_scale, self.geometry, self._read_time)
-        scale = self._product_scale(full_scale)
+        scale = self._product_scale(f":MULTiply:BITS:SCALe? {_exact(full_scale)}")
         done = [each for work in works for each in self._do([work])]
         sums, saturated = joined_sums(works, done)
         return BitProducts(sums, scale, bits, saturated, done[-1].ended)
 
-    def _product_scale(self, full_scale: float) -> Scale:
-        """Code -> A on the smallest product range that holds `full_scale`, A."""
-        if full_scale not in self._product_scales:
-            answer = self._asked(lambda: self.link.query(f":MULTiply:BITS:SCALe? {_exact(full_scale)}"))
+    def multiply_lines(self, *products: LineProduct, pulses: Sequence[PulseBatch] = ()) -> tuple[LineCurrents, ...]:
+        """In one message, or in several, each of a sensible length, the pulses in the first of them."""
+        parts = [lines_works(each, self._line_checks, self.geometry.cells, self._read_time) for each in products]
+        if not pulses:
+            return self._line_currents(products, parts, [])
+        batches = self._batch_works(pulses, verify=False)[1]
+        with self._telling_fate(batches):
+            return self._line_currents(products, parts, [work for works in batches for work in works])
+
+    def _line_currents(
+        self, products: Sequence[LineProduct], parts: Sequence[Sequence[LinesWork]], first: Sequence[PulseWork]
+    ) -> tuple[LineCurrents, ...]:
+        """What `products` give, each made `parts`; `first` is done before them."""
+        scales = [self._line_scale(each.full_scale, each.bits, each.backward) for each in products]
+        messages = in_messages(first, [work for works in parts for work in works])
+        done = iter([each for works in messages for each in self._do(works)][len(first) :])
+        return tuple(
+            joined_currents(works, [next(done) for _ in works], scale)
+            for works, scale in zip(parts, scales, strict=True)
+        )
+
+    def _line_scale(self, full_scale: float, bits: int, backward: bool) -> Scale:
+        """Signed code -> A; those of a backward product are differences."""
+        key = full_scale, bits, backward
+        if key not in self._line_scales:
+            scale = self._product_scale(f":MULTiply:LINes:SCALe? {_exact(full_scale)},{bits}")
+            self._line_scales[key] = replace(scale, offset=0.0) if backward else scale
+        return self._line_scales[key]
+
+    def _product_scale(self, question: str) -> Scale:
+        """Code -> A of a product, on the smallest range that holds a full scale; asked for once."""
+        if question not in self._product_scales:
+            answer = self._asked(lambda: self.link.query(question))
             try:
-                self._product_scales[full_scale] = _scale(answer, "A")
+                self._product_scales[question] = _scale(answer, "A")
             except ValueError:
                 raise InstrumentError(
                     f"{self.settings.resource_name}: the board answered {answer[:60]} where the scale of a product was "
                     "expected"
                 ) from None
-        return self._product_scales[full_scale]
+        return self._product_scales[question]
 
     def _perform(self, works: Sequence[Work]) -> Iterator[Done]:
         """All of it in one message, and then it is all done."""
@@ -170,8 +216,7 @@ class TestBoard(NumberedBoard):
             begin += ":OUTPut:STATe ON;"
         for work in works:
             number += isinstance(work, PulseWork)
-            head, *rest = self._message(work, number)
-            parts += [f"{begin}{head}", *rest]
+            parts += [begin, *self._message(work, number)] if begin else self._message(work, number)
             begin = ""
         self._at_base = not any(isinstance(work, ReadWork) and work.voltage is not None for work in works)
         duration = sum(work.duration for work in works)
@@ -190,6 +235,8 @@ class TestBoard(NumberedBoard):
             where = work.window
             head = f":MULTiply:BITS? {work.bits},{_exact(work.voltage)},{_exact(work.full_scale)},"
             return [head, where.plus, ",", where.minus, ",", where.cols, ",", work.codes, ";"]
+        if isinstance(work, LinesWork):
+            return self._lines_message(work)
         assert isinstance(work, ReadWork)
         read: _Parts = [f":READ:INDexed? {work.repeats},", work.cells] if work.cells is not None else []
         if work.cells is None:
@@ -198,6 +245,11 @@ class TestBoard(NumberedBoard):
             return [*read, ";"]
         base = f";:SENSe:VOLTage {_exact(self._base_voltage)};"
         return [f":SENSe:VOLTage {_exact(work.voltage)};", *read, base]
+
+    def _lines_message(self, work: LinesWork) -> _Parts:
+        product, where = work.product, work.window
+        shape = product.backward, where.on_columns, product.bits, product.voltage, product.full_scale
+        return [_lines_head(*shape, where.inputs, where.outputs), where.words + work.vectors.tobytes(), ";"]
 
     def _pulse_message(self, batch: PulseBatch, number: int, verify: bool) -> _Parts:
         query = "?" if verify else ""
@@ -234,9 +286,8 @@ class TestBoard(NumberedBoard):
 
     def _blocks(self, blocks: Sequence[Any], works: Sequence[Work]) -> list[NDArray[Any]]:
         """The answers of `works`. Raises ValueError, AttributeError where `blocks` are others."""
-        sizes = [work.size for work in works if work.is_answered]
         found = [block.nbytes for block in blocks]
-        if found != sizes:
+        if found != [work.size for work in works if work.is_answered]:
             raise ValueError(f"blocks of {found} bytes")
         arrived = iter(blocks)
         return [next(arrived).view(work.dtype) if work.is_answered else np.empty(0, work.dtype) for work in works]
@@ -258,6 +309,14 @@ class TestBoard(NumberedBoard):
             return self._blocks(blocks, works)
         except (ValueError, AttributeError) as problem:
             raise InstrumentError(f"{self.settings.resource_name}: the board kept {problem}: not ours") from None
+
+
+@lru_cache
+def _lines_head(
+    backward: bool, on_columns: bool, bits: int, voltage: float, full_scale: float, inputs: int, outputs: int
+) -> str:
+    way, on = "BACKward" if backward else "FORWard", "COLumns" if on_columns else "ROWs"
+    return f":MULTiply:LINes? {way},{on},{bits},{_exact(voltage)},{_exact(full_scale)},{inputs},{outputs},"
 
 
 def _exact(value: float) -> str:

@@ -8,7 +8,7 @@ multiplication away. Cells are flat indices, `row * cols + col`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -38,6 +38,7 @@ class Capability(enum.Flag):
     SEQUENCE = enum.auto()  # the board knows the number of the last batch it applied
     READ_VOLTAGE = enum.auto()  # reads at a voltage of choice
     MULTIPLY_BITS = enum.auto()  # bit-serial products, digitised and summed on the board
+    MULTIPLY_LINES = enum.auto()  # products of signed codes on a window of lines, either way round
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,58 @@ class BitProducts:
 
 
 @dataclass(frozen=True, slots=True)
+class LineWindow:
+    """Which lines a product of signed codes uses; every other line is at 0 V.
+
+    plus, minus: (inputs,) u16, the lines on which an input stands with + and with -, no line twice. outputs:
+    (outputs,) u16, distinct lines across them. on_columns: plus and minus are columns and outputs rows; else the other
+    way round.
+    """
+
+    plus: NDArray[np.uint16]
+    minus: NDArray[np.uint16]
+    outputs: NDArray[np.uint16]
+    on_columns: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LineProduct:
+    """One product of signed codes, forward or backward through a window.
+
+    vectors: (n, inputs) i16, backward (n, outputs); 32767 stands for `voltage`, V. full_scale: A, the smallest range
+    that holds it is used. bits: of the conversion, 8 to 14. Forward, an input's + line is driven with its voltage and
+    its - line with minus its voltage, and the outputs are sensed. Backward, the outputs are driven, both lines of every
+    input are sensed and converted, and their codes subtracted on the board.
+    """
+
+    vectors: NDArray[np.int16]
+    window: LineWindow
+    voltage: float
+    full_scale: float
+    bits: int = 14
+    backward: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LineCurrents:
+    """What one product of signed codes gave.
+
+    codes: (n, outputs) i16, backward (n, inputs). scale: signed code -> A. saturated: conversions at either end of the
+    converter. time: s since 1970 on the array's clock when it ended.
+    """
+
+    codes: NDArray[np.int16]
+    scale: Scale
+    saturated: int
+    time: float
+
+    @property
+    def currents(self) -> NDArray[np.float32]:
+        """(n, outputs) A, backward (n, inputs)."""
+        return self.scale.values(self.codes)
+
+
+@dataclass(frozen=True, slots=True)
 class PulseLimits:
     """What pulses may at most be: V (amplitude by operation, gate) and s. None: not limited here.
 
@@ -275,6 +328,13 @@ class MemoryArray(Protocol):
         Plane b drives the + rows of the inputs whose bit b is set with `voltage`, V, and their - rows with -`voltage`.
         Each plane is an analogue product with noise and a conversion of its own, on the smallest range that holds
         `full_scale`, A. Only with `Capability.MULTIPLY_BITS`. Raises ValueError for codes, lines or bits that are none.
+        """
+
+    def multiply_lines(self, *products: LineProduct, pulses: Sequence[PulseBatch] = ()) -> tuple[LineCurrents, ...]:
+        """Products of signed codes, in order and all in one exchange; the vectors of one take a read's time each.
+
+        pulses: applied before the products, in order and each exactly once, in the same exchange. Only with
+        `Capability.MULTIPLY_LINES`. Raises ValueError for codes, lines or bits that are none.
         """
 
     def snapshot(self) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,8 @@ from labctl.array import (
     Cells,
     Clock,
     Geometry,
+    LineCurrents,
+    LineProduct,
     MemoryArray,
     PulseBatch,
     PulseLimits,
@@ -453,6 +455,12 @@ class BenchArray:
         self.guard.check_multiply_bits(voltage)
         return self.driver.multiply_bits(codes, window, bits, voltage, full_scale)
 
+    def multiply_lines(self, *products: LineProduct, pulses: Sequence[PulseBatch] = ()) -> tuple[LineCurrents, ...]:
+        for product in products:
+            self.guard.check_multiply_bits(product.voltage)
+        self.guard.check(tuple(pulses))
+        return self.driver.multiply_lines(*products, pulses=pulses)
+
     def snapshot(self) -> Mapping[str, Any]:
         return self.driver.snapshot()
 
@@ -560,7 +568,7 @@ class BenchArray:
 
 
 def load_bench(path: str | Path | None = None) -> Bench:
-    """The bench of the file at `path`, else at $LABCTL_BENCH, else the embedded simulated one.
+    """The bench of the file at `path`, else at $LABCTL_BENCH, else the embedded simulated one; see `read_bench`.
 
     Nothing is touched yet. Raises BenchError with the path of what is wrong.
     """

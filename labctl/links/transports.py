@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 NEWLINE = 0x0A
 MAX_LINE = 1 << 20
 _QUIET_S = 0.02
+_SMALL = 1 << 14  # bytes that are quicker copied into one piece than sent from many
 _MOST_PARTS = 512  # of one sendmsg call; systems allow 1024 at least
 _MAX_DISCARDED = 1 << 26
 
@@ -46,6 +47,9 @@ class Transport(Protocol):
     def read_into(self, view: memoryview, deadline: float) -> None:
         """Exactly `len(view)` bytes."""
 
+    def read_exactly(self, size: int, deadline: float) -> bytes:
+        """So many bytes: a few, as of a block's header."""
+
     def read_line(self, deadline: float) -> bytes:
         """All up to a newline, without it."""
 
@@ -54,6 +58,12 @@ class Transport(Protocol):
 
     def discard(self, deadline: float) -> bytes:
         """Forget what has arrived and what the device still meant to say; returns what is thus thrown away."""
+
+    def arrived(self, deadline: float) -> bytes:
+        """What has arrived, waiting for the first byte of it, which is still to be read."""
+
+    def skip(self, count: int) -> None:
+        """Of what has arrived, so many bytes are read."""
 
     def has_unasked(self) -> bool:
         """Whether something has come that no message asked for, or the connection has ended meanwhile."""
@@ -104,6 +114,15 @@ class Buffered:
             self.unfinished = bytes(view[:done])
             raise
 
+    def read_exactly(self, size: int, deadline: float) -> bytes:
+        start, stop = self._start, self._start + size
+        if stop <= self._end:  # as nearly always
+            self._start = stop
+            return bytes(self._buffer[start:stop])
+        found = bytearray(size)
+        self.read_into(memoryview(found), deadline)
+        return bytes(found)
+
     def read_some(self, deadline: float) -> bytes:
         if self._start == self._end:
             self._refill(deadline)
@@ -127,6 +146,14 @@ class Buffered:
         except BaseException:
             self.unfinished = bytes(line)
             raise
+
+    def arrived(self, deadline: float) -> bytes:
+        if self._start == self._end:
+            self._refill(deadline)
+        return bytes(self._buffer[self._start : self._end])
+
+    def skip(self, count: int) -> None:
+        self._start += count
 
     def has_unasked(self) -> bool:
         """As far as it has been received."""
@@ -188,6 +215,7 @@ class SocketTransport(Buffered):
         super().__init__()
         self.reopening_clears = reopening_clears
         self._socket = connection
+        self._timeout = 0.0  # s, as the socket has been told; 0 where it has not
         try:
             if refused := connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 raise OSError(refused, os.strerror(refused))  # pyvisa-py takes a refused connection for an open one
@@ -198,12 +226,13 @@ class SocketTransport(Buffered):
 
     def send(self, parts: Sequence[Buffer], deadline: float) -> None:
         self._begin()
-        views = [memoryview(part).cast("B") for part in parts if len(part)]
+        is_small = sum(len(part) for part in parts) <= _SMALL
+        views = [memoryview(b"".join(parts))] if is_small else [memoryview(part).cast("B") for part in parts]
         try:
             while views:
                 if (left := deadline - time.monotonic()) <= 0:
                     raise TimeoutError
-                self._socket.settimeout(left)
+                self._arm(left)
                 sent = self._send_some(views)
                 while views and sent >= len(views[0]):
                     sent -= len(views.pop(0))
@@ -223,13 +252,19 @@ class SocketTransport(Buffered):
     def discard(self, deadline: float) -> bytes:
         return self._discard_stream(deadline)
 
+    def _arm(self, left: float) -> None:
+        """Give the next call the `left` seconds, or a little more: telling the system takes a call of it."""
+        if not 0.9 * self._timeout <= left <= self._timeout:
+            self._timeout = left
+            self._socket.settimeout(left)
+
     def _send_some(self, views: list[memoryview]) -> int:
         if hasattr(self._socket, "sendmsg"):
             return self._socket.sendmsg(views[:_MOST_PARTS])
         return self._socket.send(views[0])
 
     def _receive(self, view: memoryview, deadline: float) -> int:
-        self._socket.settimeout(self._left(deadline))
+        self._arm(self._left(deadline))
         try:
             count = self._socket.recv_into(view)
         except TimeoutError:
@@ -290,9 +325,11 @@ class VisaTransport(Buffered):
     """
 
     def __init__(self, resource: Any) -> None:
+        from pyvisa import errors
         from pyvisa.constants import InterfaceType, ResourceAttribute, StatusCode
 
         super().__init__()
+        self._errors = errors
         self._resource = resource
         self._read = resource.visalib.read
         self._timeout = 0.0
@@ -333,18 +370,17 @@ class VisaTransport(Buffered):
             self._resource.timeout = self._timeout = left
 
     def _call(self, function: Any, *arguments: Any) -> Any:
-        import pyvisa
-        from pyvisa.constants import StatusCode
-
         try:
             return function(*arguments)
-        except pyvisa.errors.VisaIOError as problem:
+        except self._errors.VisaIOError as problem:
+            from pyvisa.constants import StatusCode
+
             if problem.error_code == StatusCode.error_timeout:
                 raise self._late() from None
             if problem.error_code in (StatusCode.error_connection_lost, StatusCode.error_invalid_object):
                 raise LinkClosedError("the connection is gone") from None
             raise LinkError(problem.description) from None
-        except pyvisa.errors.InvalidSession:
+        except self._errors.InvalidSession:
             raise LinkClosedError("the session is closed") from None
         except TimeoutError:  # and so it does this one, where HiSLIP's asynchronous channel is silent
             raise self._late() from None

@@ -36,6 +36,7 @@ _MAX_DRAINED = 32
 _SHOWN = 60
 _GRACE_S = 0.5  # after a time-out, to ask whether the instrument had refused the message
 _BLOCK = re.compile(r"#\d")
+_HASH, _ZERO, _SEMICOLON = b"#0;"
 
 
 class _Place(enum.Enum):
@@ -70,6 +71,7 @@ class VisaLink(Session):
         self.visa_library = self._library = visa_library
         self.timeout_s = timeout_s
         self.dialect = dialect or Scpi()
+        self._ending = self.dialect.ending
         self.wire_log = wire_log
         self.idn = ""
         self._managers = managers or ResourceManagers()
@@ -112,15 +114,15 @@ class VisaLink(Session):
         """`message`, which asks nothing, errors checked."""
         self.exchange(message, timeout_s=timeout_s)
 
-    def exchange(self, *parts: str | np.ndarray, timeout_s: float | None = None) -> list[Any]:
-        """Send `parts` as one program message, arrays as definite-length blocks; return the answer's units.
+    def exchange(self, *parts: str | bytes | np.ndarray, timeout_s: float | None = None) -> list[Any]:
+        """Send `parts` as one program message, arrays and bytes as definite-length blocks; return the answer's units.
 
         The error query rides on the same message, so that a refusal is known in the same crossing of the wire.
         A unit is text, or (n,) u8 for a block; blocks come first. Raises InstrumentError with the drained queue,
         LinkTimeoutError, LinkClosedError.
         """
         allowed = self.timeout_s if timeout_s is None else timeout_s
-        message = [*self._pieces(parts), self.dialect.ending]
+        message = [*self._pieces(parts), self._ending]
         deadline = time.monotonic() + allowed
         if self._place is _Place.KNOWN and self._transport is not None and self._transport.has_unasked():
             self._place = _Place.LOST  # an answer that came twice would be taken for the next one
@@ -147,13 +149,15 @@ class VisaLink(Session):
 
     # -- inside: one exchange -----------------------------------------------------------------------------------
 
-    def _pieces(self, parts: tuple[str | np.ndarray, ...]) -> list[Any]:
+    def _pieces(self, parts: tuple[str | bytes | np.ndarray, ...]) -> list[Any]:
         pieces: list[Any] = []
         for part in parts:
             if isinstance(part, str):
                 if "\n" in part:
                     raise ValueError(f"{part!r} would be two messages: send one at a time")
                 pieces.append(part.encode("ascii"))
+            elif isinstance(part, bytes):
+                pieces += [encode_header(len(part)), part]
             else:
                 block = np.ascontiguousarray(part)
                 pieces += [encode_header(block.nbytes), block.data.cast("B") if block.size else b""]
@@ -176,7 +180,9 @@ class VisaLink(Session):
         try:
             transport.send(message, deadline)
             self._place = _Place.BEHIND
-            units = self._read_units(transport, deadline, heard, one_line)
+            units = self._read_at_once(transport, deadline, heard)
+            if units is None:
+                units = self._read_units(transport, deadline, heard, one_line)
         except LinkError as problem:
             waited, failure = time.monotonic() - started, problem
             raise type(problem)(
@@ -189,6 +195,35 @@ class VisaLink(Session):
             if failure is not None:
                 self._log_failure(failure, "sending" if self._place is _Place.LOST else "reading")
         return units
+
+    def _read_at_once(self, transport: Transport, deadline: float, heard: list[Any]) -> list[Any] | None:
+        """The units of a response that has arrived as a whole, blocks and a line; None, and nothing is read, where it
+        has not, or is another.
+        """
+        data = transport.arrived(deadline)
+        if not (data.startswith(b"#") and data.endswith(b"\n")):
+            return None
+        units: list[Any] = []
+        at, last = 0, len(data) - 1
+        while data[at] == _HASH:
+            digits = data[at + 1] - _ZERO
+            start = at + 2 + digits
+            size = data[at + 2 : start]
+            if not (1 <= digits <= 9 and size.isdigit()):
+                return None
+            at = start + int(size)
+            if at >= last or data[at] != _SEMICOLON:
+                return None
+            units.append(np.frombuffer(data, np.uint8, at - start, start).copy())
+            at += 1
+        line = data[at:last].decode("latin-1")
+        text = self.dialect.units(line)
+        if "\n" in line or not self.dialect.is_last(line) or any(unit.startswith("#") for unit in text):
+            return None
+        transport.skip(len(data))
+        heard.append(data)
+        self._place = _Place.KNOWN
+        return units + text
 
     def _read_units(self, transport: Transport, deadline: float, heard: list[Any], one_line: bool) -> list[Any]:
         """The units of one response: any blocks first, then text up to the newline that ends it.
@@ -224,9 +259,8 @@ class VisaLink(Session):
 
     @staticmethod
     def _read_byte(transport: Transport, deadline: float, heard: list[Any]) -> bytes:
-        view = bytearray(1)
-        transport.read_into(memoryview(view), deadline)
-        heard.append(byte := bytes(view))
+        byte = transport.read_exactly(1, deadline)
+        heard.append(byte)
         return byte
 
     def _read_block(self, transport: Transport, deadline: float, heard: list[Any]) -> NDArray[np.uint8]:
@@ -234,9 +268,8 @@ class VisaLink(Session):
         digit = self._read_byte(transport, deadline, heard)
         if digit not in b"123456789":
             raise LinkError(f"a block with header {b'#' + digit!r} has no definite length")
-        size = bytearray(int(digit))
-        transport.read_into(memoryview(size), deadline)
-        heard.append(bytes(size))
+        size = transport.read_exactly(int(digit), deadline)
+        heard.append(size)
         if not size.isdigit():
             raise LinkError(f"a block with header {b'#' + digit + size!r} has no definite length")
         block = np.empty(int(size), np.uint8)

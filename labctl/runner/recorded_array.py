@@ -15,6 +15,8 @@ from labctl.array import (
     Cells,
     Clock,
     Geometry,
+    LineCurrents,
+    LineProduct,
     MemoryArray,
     PulseBatch,
     PulseLimits,
@@ -100,6 +102,20 @@ class RecordedArray:
         self._writer.record_product(bits * len(codes), time=self._latest, voltage=voltage)
         self.time = products.time
         return products
+
+    def multiply_lines(self, *products: LineProduct, pulses: Sequence[PulseBatch] = ()) -> tuple[LineCurrents, ...]:
+        for product in products:
+            self._guard.check_multiply_bits(product.voltage)
+        if pulses:
+            with self._intended(tuple(pulses)):
+                found = self._array.multiply_lines(*products, pulses=pulses)
+            self._writer.complete()
+        else:
+            found = self._array.multiply_lines(*products)
+        for product, currents in zip(products, found, strict=True):
+            self._writer.record_product(len(product.vectors), time=self._latest, voltage=product.voltage)
+            self.time = currents.time
+        return found
 
     def snapshot(self) -> Mapping[str, Any]:
         return self._array.snapshot()

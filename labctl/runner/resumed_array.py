@@ -15,6 +15,8 @@ from labctl.array import (
     Cells,
     Clock,
     Geometry,
+    LineCurrents,
+    LineProduct,
     MemoryArray,
     PulseBatch,
     PulseLimits,
@@ -118,6 +120,10 @@ class ResumedArray:
     ) -> BitProducts:
         self._refuse_unrecorded("a multiplication", "of whose products there is no record")
         return self.live().multiply_bits(codes, window, bits, voltage, full_scale)
+
+    def multiply_lines(self, *products: LineProduct, pulses: Sequence[PulseBatch] = ()) -> tuple[LineCurrents, ...]:
+        self._refuse_unrecorded("a multiplication", "of whose products there is no record")
+        return self.live().multiply_lines(*products, pulses=pulses)
 
     def snapshot(self) -> Mapping[str, Any]:
         self._refuse_unrecorded("a snapshot", "of which there is no record")

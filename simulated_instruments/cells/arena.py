@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_FEW = 256  # elements, of which a new array costs less than finding one
+
 
 class Arena:
     """Hands out uninitialised arrays of up to `size` elements until `reset`, which takes all of them back."""
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self._few = min(_FEW, size // _FEW)
         self._made: dict[type[np.generic], list[NDArray[Any]]] = {}
         self._used: dict[type[np.generic], int] = {}
         self._first = np.arange(size, dtype=np.uint32)
@@ -54,6 +57,8 @@ class Arena:
         return self._turns[:count]
 
     def array(self, dtype: type[np.generic], count: int) -> NDArray[Any]:
+        if count < self._few:
+            return np.empty(count, dtype)
         if count > self.size:
             raise ValueError(f"{count} elements asked of an arena of {self.size}")
         made = self._made.setdefault(dtype, [])

@@ -31,6 +31,7 @@ _CELL_STRIDE = np.uint32(0x9E3779B1)  # odd, near 2**32 / golden ratio: neighbou
 _MIX = ((16, np.uint32(0x7FEB352D)), (15, np.uint32(0x846CA68B)))
 _LAST_SHIFT = 16
 _OF_COUNT = np.uint32(0x5BD1E995)  # far from any turn
+_COUNTS_KEPT = 4096  # of a grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,46 @@ def hash_grid(
     arena.release(mark)
     _mix(bits, shifted)
     return bits
+
+
+class NormalGrid:
+    """Standard normal variates of some lines at one count after another: `half_normal` of a `hash_grid`.
+
+    What goes into the hash is kept, so that a few of them cost a few calls of numpy. lines: (m,) u32.
+    """
+
+    def __init__(self, key: NoiseKey, lines: NDArray[np.uint32]) -> None:
+        self._key = key
+        self._arena = Arena(max(len(lines), _COUNTS_KEPT))
+        self._of_lines = hash_bits(key, lines, np.uint32(0), self._arena).copy()
+        self._of_counts, self._begun = np.empty(0, np.uint32), 0
+
+    def fill(
+        self,
+        normals: NDArray[np.float32],
+        first: int,
+        bits: NDArray[np.uint32],
+        shifted: NDArray[np.uint32],
+        index: NDArray[np.intp],
+    ) -> None:
+        """Into `normals` (n, m) those of the counts from `first` on; the others are scratch of the same shape."""
+        np.add(self._counts(first, len(normals))[:, np.newaxis], self._of_lines, out=bits)
+        _mix(bits, shifted)
+        np.right_shift(bits, 16, out=bits)
+        np.copyto(index, bits)
+        _normal_quantiles().take(index, out=normals, mode="clip")
+
+    def _counts(self, first: int, count: int) -> NDArray[np.uint32]:
+        """Hashes of so many counts from `first` on."""
+        start = first - self._begun
+        if start < 0 or start + count > len(self._of_counts):
+            kept = max(count, _COUNTS_KEPT)
+            counts = (first + np.arange(kept)).astype(np.uint32)
+            arena = self._arena if kept <= self._arena.size else Arena(kept)
+            arena.reset()
+            self._of_counts, self._begun = hash_bits(self._key, counts, _OF_COUNT, arena).copy(), first
+            start = 0
+        return self._of_counts[start : start + count]
 
 
 def half_normal(bits: NDArray[np.uint32], half: int, arena: Arena) -> NDArray[np.float32]:

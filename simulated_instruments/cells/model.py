@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,6 +117,15 @@ def select(cells: NDArray[np.uint32] | None, total: int, arena: Arena) -> Iterat
             yield batch, Selection(cells[batch], index, start, arena)
 
 
+class Fluctuation(NamedTuple):
+    """Relative `shift` of each cell by what is slow, and relative `variance` of what is fast, as of some moment: (n,)
+    each.
+    """
+
+    shift: Float32
+    variance: Float32
+
+
 class CellModel(Protocol):
     """The cells of one chip: what they are like, the state they are in, and what pulses and reads do to it.
 
@@ -127,6 +136,10 @@ class CellModel(Protocol):
 
     @property
     def kind(self) -> str: ...
+
+    @property
+    def reads_disturb(self) -> bool:
+        """Whether a read changes what the next one scatters around."""
 
     @property
     def state(self) -> Mapping[str, NDArray[Any]]:
@@ -151,5 +164,13 @@ class CellModel(Protocol):
     def read(self, where: Selection, sense: Sense) -> Float32:
         """The conductance each cell shows, current over voltage, with its noise: (n,)."""
 
-    def read_moments(self, where: Selection, sense: Sense) -> tuple[Float32, Float32]:
-        """What reads within about a second scatter around (n,) and their variance in S**2 (n,). Counts as no read."""
+    def read_moments(
+        self, where: Selection, sense: Sense, fluctuation: Fluctuation | None = None
+    ) -> tuple[Float32, Float32]:
+        """What reads within about a second scatter around (n,) and their variance in S**2 (n,). Counts as no read.
+
+        fluctuation: of the cells, as of another moment of that second; else as of `sense.at`.
+        """
+
+    def fluctuation(self, where: Selection, at: Moment) -> Fluctuation | None:
+        """What of the cells' noise stays about as it is for a second; None where none does."""

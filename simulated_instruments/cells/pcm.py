@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from .fluctuators import Fluctuators
 from .hashing import NoiseKey, standard_normal
-from .model import Float32, Moment, Pulse, Selection, Sense, Voltage
+from .model import Float32, Fluctuation, Moment, Pulse, Selection, Sense, Voltage
 from .pcm_parameters import PcmParameters
 from .pcm_switching import Accumulation, Drive, Landing, ProgrammingCurve, State
 from .pcm_traits import PcmTraits
@@ -57,6 +57,7 @@ class PcmCells:
     """
 
     kind = "PCM"
+    reads_disturb = False
 
     def __init__(self, serial: str, count: int, parameters: PcmParameters) -> None:
         """Raises ValueError where parameters contradict each other."""
@@ -113,19 +114,27 @@ class PcmCells:
     def read(self, where: Selection, sense: Sense) -> Float32:
         return self._read(where, where.take(self.conductance), where.take(self.programmed_age), sense.at)
 
-    def read_moments(self, where: Selection, sense: Sense) -> tuple[Float32, Float32]:
+    def read_moments(
+        self, where: Selection, sense: Sense, fluctuation: Fluctuation | None = None
+    ) -> tuple[Float32, Float32]:
         conductance, deviation = self._shown(
             where, where.take(self.conductance), where.take(self.programmed_age), sense.at
         )
         variance = np.square(deviation)
-        if self._fluctuators is None:
+        fluctuation = fluctuation or self.fluctuation(where, sense.at)
+        if fluctuation is None:
             return conductance, variance
-        deviation *= self._fluctuators.shift(where, sense.at, slower_than=_SLOW)
+        deviation *= fluctuation.shift
         conductance += deviation
-        fast = self._fluctuators.variance(where, slower_than=_SLOW)
-        fast += np.float32(self._white**2)
-        variance *= fast
+        variance *= np.add(fluctuation.variance, np.float32(self._white**2), out=where.arena.float32(len(where)))
         return conductance, variance
+
+    def fluctuation(self, where: Selection, at: Moment) -> Fluctuation | None:
+        if self._fluctuators is None:
+            return None
+        return Fluctuation(
+            self._fluctuators.shift(where, at, slower_than=_SLOW), self._fluctuators.variance(where, slower_than=_SLOW)
+        )
 
     # -- pulses -------------------------------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ from numpy.typing import NDArray
 from .fluctuators import Fluctuators
 from .hashing import NoiseKey, standard_normal
 from .masks import choose, mask_of
-from .model import Float32, Moment, Operation, Pulse, Selection, Sense, Voltage
+from .model import Float32, Fluctuation, Moment, Operation, Pulse, Selection, Sense, Voltage
 from .relaxation import Relaxation
 from .rram_parameters import RramParameters
 from .rram_traits import RramTraits
@@ -93,6 +93,7 @@ class RramCells:
     """
 
     kind = "1T1R RRAM"
+    reads_disturb = True
 
     def __init__(self, serial: str, count: int, parameters: RramParameters) -> None:
         p = self.parameters = parameters
@@ -170,15 +171,25 @@ class RramCells:
     def read(self, where: Selection, sense: Sense) -> Float32:
         return self._read(where, self._present(where, where.take(self.conductance), sense.at), sense)
 
-    def read_moments(self, where: Selection, sense: Sense) -> tuple[Float32, Float32]:
+    def read_moments(
+        self, where: Selection, sense: Sense, fluctuation: Fluctuation | None = None
+    ) -> tuple[Float32, Float32]:
+        fluctuation = fluctuation or self.fluctuation(where, sense.at)
         conductance = self._present(where, where.take(self.conductance), sense.at)
-        conductance = self._shown(where, conductance, sense, slower_than=_SLOW)
+        conductance = self._shown(where, conductance, sense.voltage, fluctuation and fluctuation.shift)
         variance = self._read_variance(where, conductance)
-        if self._fluctuators is not None:
-            fast = self._fluctuators.variance(where, slower_than=_SLOW)
-            fast *= np.square(conductance)
+        if fluctuation is not None:
+            fast = np.square(conductance, out=where.arena.float32(len(where)))
+            fast *= fluctuation.variance
             variance += fast
         return conductance, variance
+
+    def fluctuation(self, where: Selection, at: Moment) -> Fluctuation | None:
+        if self._fluctuators is None:
+            return None
+        return Fluctuation(
+            self._fluctuators.shift(where, at, slower_than=_SLOW), self._fluctuators.variance(where, slower_than=_SLOW)
+        )
 
     # -- pulses -------------------------------------------------------------------------------------------------
 
@@ -415,22 +426,18 @@ class RramCells:
         np.negative(lost, out=lost)
         conductance *= np.exp(lost, out=lost)
 
-    def _shown(self, where: Selection, conductance: Float32, sense: Sense, slower_than: float = 0.0) -> Float32:
-        """`conductance` as the read voltage and the slow noise show it, in place."""
+    def _shown(self, where: Selection, conductance: Float32, voltage: float, shift: Float32 | None) -> Float32:
+        """`conductance` as the read voltage and the slow noise, a relative `shift` (n,), show it, in place."""
         p = self.parameters
         if p.read_disturb:
             dose = np.log1p(where.take(self.disturb))
             dose *= np.float32(p.read_disturb)
             dose += np.float32(1)
             conductance *= dose
-        if p.nonlinearity and sense.voltage != REFERENCE_READ_VOLTAGE:
-            conductance *= self._curvature(conductance, sense.voltage)
-        if self._fluctuators is not None:
-            mark = where.arena.mark()
-            shift = self._fluctuators.shift(where, sense.at, slower_than)
-            shift += np.float32(1)
-            conductance *= shift
-            where.arena.release(mark)
+        if p.nonlinearity and voltage != REFERENCE_READ_VOLTAGE:
+            conductance *= self._curvature(conductance, voltage)
+        if shift is not None:
+            conductance *= np.add(shift, np.float32(1), out=where.arena.float32(len(where)))
         return conductance
 
     def _curvature(self, conductance: Float32, voltage: float) -> Float32:
@@ -445,7 +452,10 @@ class RramCells:
 
     def _read(self, where: Selection, conductance: Float32, sense: Sense) -> Float32:
         """What is shown + sqrt(variance) xi, xi the hash of the cell's read count; counts the read."""
-        self._shown(where, conductance, sense)
+        mark = where.arena.mark()
+        shift = None if self._fluctuators is None else self._fluctuators.shift(where, sense.at)
+        self._shown(where, conductance, sense.voltage, shift)
+        where.arena.release(mark)
         counts, deviation = where.take(self.reads), self._read_variance(where, conductance)
         np.sqrt(deviation, out=deviation)
         noisy = standard_normal(self._reading, where.cells, counts, where.arena)

@@ -59,6 +59,15 @@ class Ageing:
         kept = _stretch(max(time - self.changed_time, 0.0), _SHORTEST / max(self._pace, 1.0))
         return Moment(self.changed_time + kept, 0.0, self.changed_age + kept * self._pace, at.pace)
 
+    def before(self, time: float) -> Moment:
+        """A moment not after the last one asked for: how old the chip was then, at the pace it has now."""
+        return Moment(time, 0.0, self.age - (self.time - time) * self._pace, self._pace)
+
+    @property
+    def pace(self) -> float:
+        """s of age in a second, at present."""
+        return self._pace
+
     def _reach(self, time: float) -> None:
         if self.time:
             self.age += max(time - self.time, 0.0) * self._pace

@@ -109,7 +109,7 @@ class LineConverters:
         self._limit(positions)
         if lines is None:
             shape = (-1, self.coefficients.shape[1])
-            self._evaluate(positions.reshape(shape), total.reshape(shape))
+            self.bend_within(positions.reshape(shape), total.reshape(shape))
         else:
             term = arena.float32(len(positions))
             constant, *others = self.coefficients
@@ -141,10 +141,14 @@ class LineConverters:
         constant, linear, square, cube = np.abs(self.coefficients.astype(np.float64) - [[0], [1], [0], [0]])
         return float((constant + self.top * (linear + self.top * (square + self.top * cube))).max())
 
+    def of(self, lines: NDArray[np.intp]) -> LineConverters:
+        """Those of `lines`, in their order."""
+        return LineConverters(self.coefficients[:, lines], self.top)
+
     def bend_rows(self, positions: Float32) -> None:
         """`bend` of (n, lines)."""
         self._limit(positions)
-        self._evaluate(positions, np.empty_like(positions))
+        self.bend_within(positions, np.empty_like(positions))
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -154,7 +158,8 @@ class LineConverters:
     def _limit(self, positions: Float32) -> None:
         np.clip(positions, *(np.float32(end) for end in self.ends), out=positions)
 
-    def _evaluate(self, positions: Float32, total: Float32) -> None:
+    def bend_within(self, positions: Float32, total: Float32) -> None:
+        """`bend_rows` of positions that are all between `ends`. total: scratch of their shape."""
         constant, linear, square, cube = self.coefficients
         np.multiply(positions, cube, out=total)
         total += square

@@ -18,9 +18,11 @@ from .bit_serial import PlaneConverter, Sums, Window
 from .converters import Converter
 from .dead_lines import NONE_DEAD, DeadLines
 from .front_end import ROOM_TEMPERATURE, FrontEnd
+from .line_products import LineProducts, LineWindow
 from .periphery import DEFAULT as DEFAULT_PERIPHERY
 from .periphery import Periphery
 from .readout_faults import ReadoutFaults
+from .seen_cells import SeenCells
 from .state_file import ChipRecord, read_record, write_record
 
 _BLOCK = 131_072  # cells at a time: temporaries stay in the cache, and calls of numpy are few
@@ -47,6 +49,9 @@ class CrossbarMacro:
 
     product_ranges = (125e-6, 500e-6, 2e-3)
     """Full-scale currents of a bit-serial product, A, of both signs."""
+
+    line_ranges = (8e-6, 31.25e-6, 125e-6, 500e-6, 2e-3)
+    """Full-scale currents of a product of signed codes on lines, A, of both signs."""
 
     temperatures = (250.0, 600.0)
     """The lowest and highest temperature of the chuck, K."""
@@ -75,6 +80,8 @@ class CrossbarMacro:
         self._front_end = FrontEnd(serial, periphery, (rows, cols), self.dac, self.adc, self.column_adc)
         self._products: NDArray[np.float32] | None = None
         self.readout_faults = ReadoutFaults()
+        self._seen_cells: SeenCells | None = None  # from the first product on lines on
+        self._line_products: LineProducts | None = None
         self._seen: Moment | None = None  # as of which the moments are; None: something has changed since
 
     @classmethod
@@ -156,6 +163,8 @@ class CrossbarMacro:
         self._temperature = temperature
         self._ageing.change(time, self._cells.pace(temperature))
         self._seen = None
+        if self._seen_cells is not None:
+            self._seen_cells.heated(self._ageing.time)
 
     def wait(self, time: float) -> None:
         """Until `time`, s on the bench's clock, nothing happens to the cells but that they age."""
@@ -258,7 +267,7 @@ class CrossbarMacro:
         self._check_cells(cells)
         at = self._moment(time, period)
         passes = [Sense(self._read_voltage, at.later(number * self._count(cells))) for number in range(repeats)]
-        self._seen = None  # reads disturb
+        self._disturb(cells)
         readings = np.empty((repeats, self._count(cells)), np.uint16)
         for batch, where in select(cells, self.rows * self.cols, self._arena):
             mark = self._arena.mark()
@@ -295,7 +304,7 @@ class CrossbarMacro:
         """
         self._check_cells(cells)
         sense = Sense(voltage, self._moment(time, 0.0))
-        self._seen = None  # reads disturb
+        self._disturb(cells)
         return self._between_lines(cells, lambda where: self._cells.read(where, sense))
 
     def expected_at_lines(self, cells: Cells, voltage: float, time: float) -> NDArray[np.float32]:
@@ -362,7 +371,7 @@ class CrossbarMacro:
             Sums.of(*self._matrices(time), window, driven),
             window.cols,
             adc,
-            self._front_end.column_converters,
+            self._front_end.line_converters(transpose=False),
             self._front_end.offset(self._temperature),
             self.readout_faults,
         )
@@ -370,6 +379,42 @@ class CrossbarMacro:
         found = planes.products(codes, bits, key, self.multiplications, self._arena)
         self.multiplications += bits * len(codes)
         return found
+
+    def line_adc(self, full_scale: float) -> Converter:
+        """A of a line in a product of signed codes, 14 bits, both signs, on one of `line_ranges`. Raises ValueError."""
+        if full_scale not in self.line_ranges:
+            raise ValueError(f"no range of {full_scale:g} A for lines: choose one of {self.line_ranges}")
+        return Converter.spanning(-full_scale, full_scale, bits=14)
+
+    def multiply_lines(
+        self,
+        vectors: NDArray[np.int16],
+        window: LineWindow,
+        voltage: float,
+        full_scale: float,
+        bits: int = 14,
+        backward: bool = False,
+        time: float = 0.0,
+    ) -> tuple[NDArray[np.int16], int]:
+        """Products of signed codes, (n, inputs), backward (n, outputs); see `line_products.py`.
+
+        Returns signed codes, (n, outputs), backward (n, inputs), and how many conversions were at either end. voltage:
+        V of the code 32767. full_scale: A, one of `line_ranges`. bits: the highest of the converter's 14 that are kept.
+        Cells are seen as `SeenCells` says; noise is drawn at the count of multiplications. Raises ValueError.
+        """
+        adc = self.line_adc(full_scale)
+        if self._seen_cells is None:
+            self._seen_cells = SeenCells(
+                self._cells, self._front_end, self._ageing, (self.rows, self.cols), self.dac, self._arena
+            )
+        if self._line_products is None:
+            self._line_products = LineProducts(
+                self.serial, self._seen_cells, self._front_end, self.dac, self.readout_faults
+            )
+        self._seen_cells.look(time, self._read_voltage, self._temperature)
+        offset, first = self._front_end.offset(self._temperature), self.multiplications
+        self.multiplications += len(vectors)
+        return self._line_products.codes(vectors, window, backward, voltage, adc, offset, bits, first)
 
     def _matrices(self, time: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The conductance the array shows and its read variance, (rows, cols) each, in arrays made once."""
@@ -427,8 +472,18 @@ class CrossbarMacro:
 
     def _change(self, at: Moment, cells: Cells | None) -> None:
         """Cells are pulsed from `at` on."""
-        self._ageing.changed(at.later(self._count(cells)))
+        until = at.later(self._count(cells))
+        self._ageing.changed(until)
         self._seen = None
+        if self._seen_cells is not None:
+            self._seen_cells.pulsed(cells, until.time)
+
+    def _disturb(self, cells: Cells | None) -> None:
+        """Cells are read."""
+        if self._cells.reads_disturb:
+            self._seen = None
+            if self._seen_cells is not None:
+                self._seen_cells.disturbed(cells)
 
     def _moment(self, time: float, period: float) -> Moment:
         return self._ageing.moment(time, period)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cells.model import CellModel, Float32, Pulse, Selection, Sense, Voltage
+from ..cells.model import CellModel, Float32, Fluctuation, Moment, Pulse, Selection, Sense, Voltage
 
 
 class BehindDeadLines:
@@ -22,6 +22,10 @@ class BehindDeadLines:
     @property
     def kind(self) -> str:
         return self._cells.kind
+
+    @property
+    def reads_disturb(self) -> bool:
+        return self._cells.reads_disturb
 
     @property
     def state(self) -> Mapping[str, NDArray[Any]]:
@@ -44,9 +48,14 @@ class BehindDeadLines:
     def read(self, where: Selection, sense: Sense) -> Float32:
         return self._shown(where, self._cells.read(where, sense))
 
-    def read_moments(self, where: Selection, sense: Sense) -> tuple[Float32, Float32]:
-        mean, variance = self._cells.read_moments(where, sense)
+    def read_moments(
+        self, where: Selection, sense: Sense, fluctuation: Fluctuation | None = None
+    ) -> tuple[Float32, Float32]:
+        mean, variance = self._cells.read_moments(where, sense, fluctuation)
         return self._shown(where, mean.copy()), self._shown(where, variance.copy())
+
+    def fluctuation(self, where: Selection, at: Moment) -> Fluctuation | None:
+        return self._cells.fluctuation(where, at)
 
     def _reaching(self, where: Selection, voltage: Voltage) -> Voltage:
         reaching: Float32 = np.where(self._dead[where.index], np.float32(0), voltage).astype(np.float32)

@@ -35,7 +35,7 @@ class FrontEnd:
     ) -> None:
         p = self.periphery = periphery
         rows, cols = shape
-        self._cols = cols
+        self._rows, self._cols = rows, cols
         self.lines = Lines(p.bit_line_resistance, p.source_line_resistance, p.switch_resistance)
         self._series = self.lines.series(rows, cols) if self.lines else None
         adcs = Faults(p.adc_offset_spread, p.adc_gain_spread, p.adc_bow_spread, p.adc_skew_spread)
@@ -104,27 +104,33 @@ class FrontEnd:
 
     def driven(self, volts: Float32, dac: Converter, transpose: bool) -> Float32:
         """V on the lines for wanted ones, (n, lines): gain and offset of each line's DAC around 0 V."""
-        dacs = self._column_dacs if transpose else self._row_dacs
-        if dacs is None:
+        if (self._column_dacs if transpose else self._row_dacs) is None:
             return volts
-        offset, gain, *_ = dacs.coefficients
+        gain, resting = self.line_drivers(dac, transpose)
         driven: Float32 = volts * gain
-        driven += offset * np.float32(dac.step)
+        driven += resting
         return driven
+
+    def line_drivers(self, dac: Converter, transpose: bool) -> tuple[Float32, Float32]:
+        """Gain of each line's DAC around 0 V, and the V it gives for 0 V: (lines,) each, as in `driven`."""
+        dacs, lines = (self._column_dacs, self._cols) if transpose else (self._row_dacs, self._rows)
+        if dacs is None:
+            return np.ones(lines, np.float32), np.zeros(lines, np.float32)
+        offset, gain, *_ = dacs.coefficients
+        return gain, offset * np.float32(dac.step)
 
     def digitise_lines(self, currents: Float32, adc: Converter, temperature: float, transpose: bool) -> Float32:
         """ADC codes of currents (n, lines), in place and still as float32."""
         currents += np.float32(self.offset(temperature))
         positions = adc.positions(currents)
-        adcs = self._row_adcs if transpose else self._column_adcs
+        adcs = self.line_converters(transpose)
         if adcs is not None:
             adcs.bend_rows(positions)
         return adc.codes(positions)
 
-    @property
-    def column_converters(self) -> LineConverters | None:
-        """The converters of the columns that see all rows at once; None where they are ideal."""
-        return self._column_adcs
+    def line_converters(self, transpose: bool) -> LineConverters | None:
+        """The converters of columns that see all rows at once, or the other way round; None where they are ideal."""
+        return self._row_adcs if transpose else self._column_adcs
 
     def temperature_factor(self, conductance: Float32, temperature: float) -> Float32:
         """1 + c(G) (T - 300 K), at least 0, c from that of a hopping to that of a metallic filament.

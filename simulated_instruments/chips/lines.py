@@ -65,6 +65,14 @@ class Lines:
         conductance: (rows, cols) S, into A at a column for a volt on a row, or, the other way round, the same.
         variance: (rows, cols) S**2 of the conductances, into A**2 for a volt squared. scratch: (3, rows * cols).
         """
+        through, trip = self.factors(conductance, scratch)
+        conductance += trip
+        conductance *= through
+        np.square(through, out=through)
+        variance *= through
+
+    def factors(self, conductance: Float32, scratch: Float32) -> tuple[Float32, Float32]:
+        """a b and <G> (1 - a) (1 - b) of each cell, (rows, cols) each, S: the first two of `scratch`, as there."""
         rows, cols = conductance.shape
         along, reaching, leaving = scratch[0].reshape(cols, rows), *scratch[1:].reshape(2, rows, cols)
         np.copyto(reaching, _reaching(conductance.T, self.bit, self.switch, out=along).T)
@@ -74,10 +82,7 @@ class Lines:
         np.subtract(1, leaving, out=leaving)
         trip = np.multiply(reaching, leaving, out=reaching)
         trip *= conductance.mean(dtype=np.float64).astype(np.float32)
-        conductance += trip
-        conductance *= through
-        np.square(through, out=through)
-        variance *= through
+        return through, trip
 
 
 def divided(values: Float32, conductance: Float32, series: Float32, scratch: Float32) -> Float32:

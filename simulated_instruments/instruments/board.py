@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 
 from ..chips.bit_serial import MAX_BITS, Window
 from ..chips.crossbar import CrossbarMacro
+from ..chips.line_products import MAX_BITS as MAX_LINE_BITS
+from ..chips.line_products import MIN_BITS as MIN_LINE_BITS
+from ..chips.line_products import UNIT, LineWindow
 from ..scpi import ScpiError
 from ..wire import Wire
 from .bench_clock import MAX_ADVANCE, advance
@@ -43,6 +46,8 @@ READ_VOLTAGE = 0.2
 MAX_REPEATS = 10_000
 _TEMPERATURES = (250.0, 400.0)  # K, outside of which the self-test fails
 _MAX_READINGS = 1 << 26  # of one answer
+_WORD = 15  # bits of an i16 number that is none below 0
+_WINDOWS = 64  # that are known to be good
 _NAMES = {number: name for name, number in OPERATIONS.items()}
 
 
@@ -74,6 +79,7 @@ class MemoryBoard:
         self.kept: list[Work] = []
         self._is_new_message = True
         self._is_void = False  # no work is done in this message any more
+        self._windows: dict[tuple[bytes, int, bool], LineWindow] = {}  # those checked lately
         self._last: tuple[Any, ...] = ()
         self._last_readings: Codes | None = None
         self.reset()
@@ -258,20 +264,84 @@ class MemoryBoard:
         self._worked(len(vectors) * bits * READ_TIME, products)
         return products
 
-    def _window(self, plus: NDArray[Any], minus: NDArray[Any], cols: NDArray[Any]) -> Window:
-        if not 0 < len(plus) == len(minus):
-            raise ScpiError(-161, f"{len(plus)} rows to drive with + and {len(minus)} with -")
-        if not len(cols):
-            raise ScpiError(-161, "no columns")
-        window = Window(*(lines.astype(np.intp) for lines in (plus, minus, cols)))
-        rows = np.concatenate([window.plus, window.minus])
-        for name, lines, count in (("row", rows, self.chip.rows), ("column", window.cols, self.chip.cols)):
-            if lines.max() >= count:
-                raise ScpiError(-222, f"{name} {lines.max()} is not on the array")
-            found, times = np.unique(lines, return_counts=True)
-            if len(found) < len(lines):
-                raise ScpiError(-224, f"{name} {found[times.argmax()]} is named twice")
+    def line_scale(self, wanted: float, bits: int) -> tuple[float, float, int]:
+        """Code -> A of a forward product of signed codes, on the smallest range that holds `wanted`, A: step, offset,
+        bits.
+        """
+        adc = self.chip.line_adc(_range_of(wanted, self.chip.line_ranges))
+        step = adc.step * (1 << MAX_LINE_BITS - bits)
+        return step, step / 2, bits
+
+    def multiply_lines(
+        self,
+        backward: bool,
+        on_columns: bool,
+        bits: int,
+        volts: float,
+        full_scale: float,
+        inputs: int,
+        outputs: int,
+        words: NDArray[Any],
+    ) -> NDArray[np.int16]:
+        """Signed codes for those in `words`, (2 * inputs + outputs + vectors * inputs,) i16, backward (... + vectors *
+        outputs,), after the lines of a window: each input's + line, each input's - line, the outputs.
+
+        (vectors * outputs + 2,), backward (vectors * inputs + 2,); the last two say how many conversions were at either
+        end: one plus 32768 times the other. All lines are converted together, in the time of one reading a vector.
+        """
+        self._check_valid()
+        _within(bits, MIN_LINE_BITS, MAX_LINE_BITS)
+        _within(volts, 0.0, self.chip.read_voltages[1], "V")
+        full_scale = _range_of(full_scale, self.chip.line_ranges)
+        given, wanted = (outputs, inputs) if backward else (inputs, outputs)
+        codes = len(words) - 2 * inputs - outputs
+        if codes < 1 or codes % given:
+            raise ScpiError(-161, f"{max(codes, 0)} codes are no whole number of vectors of {given}")
+        native = words if words.dtype == np.int16 and words.flags.aligned else np.require(words, np.int16, "A")
+        window = self._line_window(native[:-codes].view(np.uint16), inputs, on_columns)
+        vectors = native[-codes:].reshape(-1, given)
+        if len(vectors) * wanted + 2 > _MAX_READINGS:
+            raise ScpiError(-223, f"an answer holds {_MAX_READINGS} numbers at most")
+        if np.minimum.reduce(vectors, axis=None) < -UNIT:
+            raise ScpiError(-222, f"code {vectors.min()} is below {-UNIT}")
+        found, at_ends = self.chip.multiply_lines(vectors, window, volts, full_scale, bits, backward, self.clock.now())
+        answer = np.empty(found.size + 2, np.int16)
+        answer[:-2], answer[-2], answer[-1] = found.reshape(-1), at_ends & (1 << _WORD) - 1, at_ends >> _WORD
+        self._worked(len(vectors) * READ_TIME, answer)
+        return answer
+
+    def _line_window(self, lines: NDArray[np.uint16], inputs: int, on_columns: bool) -> LineWindow:
+        """Of its lines one after another; checked when it was not lately."""
+        key = lines.tobytes(), inputs, on_columns
+        window = self._windows.get(key)
+        if window is None:
+            plus, minus, outputs = np.split(lines.copy(), (inputs, 2 * inputs))
+            self._check_lines(plus, minus, outputs, ("column", "row") if on_columns else ("row", "column"))
+            if len(self._windows) == _WINDOWS:
+                self._windows.pop(next(iter(self._windows)))
+            window = self._windows[key] = LineWindow(plus, minus, outputs, on_columns)
         return window
+
+    def _window(self, plus: NDArray[Any], minus: NDArray[Any], cols: NDArray[Any]) -> Window:
+        self._check_lines(plus, minus, cols, ("row", "column"))
+        return Window(*(lines.astype(np.intp) for lines in (plus, minus, cols)))
+
+    def _check_lines(
+        self, plus: NDArray[Any], minus: NDArray[Any], across: NDArray[Any], names: tuple[str, str]
+    ) -> None:
+        """Raises ScpiError for lines of a window that are none. names: of a line of `plus` or `minus`, and `across`."""
+        along, crossing = names
+        if not 0 < len(plus) == len(minus):
+            raise ScpiError(-161, f"{len(plus)} {along}s to drive with + and {len(minus)} with -")
+        if not len(across):
+            raise ScpiError(-161, f"no {crossing}s")
+        counts = {"row": self.chip.rows, "column": self.chip.cols}
+        for name, lines in ((along, np.concatenate([plus, minus])), (crossing, across)):
+            if lines.max() >= counts[name]:
+                raise ScpiError(-222, f"{name} {lines.max()} is not on the array")
+            times = np.bincount(lines)
+            if times.max() > 1:
+                raise ScpiError(-224, f"{name} {times.argmax()} is named twice")
 
     def listed(self, cells: NDArray[Any]) -> Cells:
         """Cells in native order and aligned. Raises ScpiError unless strictly increasing and on the array."""

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..chips.bit_serial import MAX_BITS
+from ..chips.line_products import MAX_BITS as MAX_LINE_BITS
+from ..chips.line_products import MIN_BITS as MIN_LINE_BITS
 from ..scpi import Block, Boolean, Command, Instrument, Keyword, Numeric, ScpiError, quoted, setting
 from ..wire import Site
 from .bench_clock import time_commands
@@ -144,6 +146,7 @@ def _read_commands(board: MemoryBoard) -> list[Command]:
         Command("MULTiply", query=board.multiply, query_parameters=(volts,)),
         Command("MULTiply:TRANspose", query=lambda given: board.multiply(given, True), query_parameters=(volts,)),
         *_bit_serial_commands(board),
+        *_line_commands(board),
         Command("FETCh:NEXT", set=board.expect, parameters=(_NUMBER,)),
         Command("FETCh:WORK", query=lambda: (board.work, *(each.ended for each in board.kept))),
         Command("FETCh[:ANSWer]", query=fetch, query_parameters=(_NUMBER,)),
@@ -163,6 +166,29 @@ def _bit_serial_commands(board: MemoryBoard) -> list[Command]:
     return [
         Command("MULTiply:BITS", query=board.multiply_bits, query_parameters=product),
         Command("MULTiply:BITS:SCALe", query=board.product_scale, query_parameters=(ranges,)),
+    ]
+
+
+def _line_commands(board: MemoryBoard) -> list[Command]:
+    chip = board.chip
+    bits = Numeric(integer=True, minimum=MIN_LINE_BITS, maximum=MAX_LINE_BITS)
+    ranges = Numeric(unit="A", minimum=0.0, maximum=chip.line_ranges[-1], default=chip.line_ranges[-1])
+    product = (
+        Keyword("FORWard", "BACKward"),
+        Keyword("ROWs", "COLumns"),
+        bits,
+        Numeric(unit="V", minimum=0.0, maximum=chip.read_voltages[1]),
+        ranges,
+        *[Numeric(integer=True, minimum=1, maximum=max(chip.rows, chip.cols))] * 2,
+        Block(dtype=np.int16),
+    )
+
+    def multiply(way: str, inputs_on: str, *others: Any) -> NDArray[np.int16]:
+        return board.multiply_lines(way == "BACK", inputs_on == "COL", *others)
+
+    return [
+        Command("MULTiply:LINes", query=multiply, query_parameters=product),
+        Command("MULTiply:LINes:SCALe", query=board.line_scale, query_parameters=(ranges, bits)),
     ]
 
 

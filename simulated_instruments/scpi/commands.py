@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import ScpiError
 from .formatting import Answer, Format
-from .lexer import Element
+from .headers import Path, Tree
+from .lexer import Element, begun
 from .parameters import Keyword, Numeric, Parameter
 
 
@@ -42,6 +43,40 @@ class Command:
             optional = [parameter.optional for parameter in parameters]
             if optional != sorted(optional):
                 raise ValueError(f"{self.header!r}: a parameter that must be sent stands behind an optional one")
+
+
+class KnownUnit(NamedTuple):
+    """What a unit is that begins with a text that came before.
+
+    path: where the next header starts. arguments: suffixes, and the first `converted` elements as the handler takes
+    them. parameters: of those that follow.
+    """
+
+    command: Command
+    path: Path[Command]
+    is_query: bool
+    arguments: tuple[Any, ...]
+    converted: int
+    parameters: Sequence[Parameter]
+
+
+def known_unit(tree: Tree[Command], text: bytes, *, forgiving: bool) -> KnownUnit | None:
+    """Of a unit that begins with `text`; None where that depends on anything else, or is wrong."""
+    if not text.startswith(b":"):
+        return None
+    header, is_query, elements = begun(text, forgiving)
+    try:
+        command, suffixes, path = tree.resolve(tree.root, header)
+        parameters = command.query_parameters if is_query else command.parameters
+        first = parameters[: len(elements)]
+        is_there = command.query if is_query else command.set
+        is_simple = all(each.is_fixed and not each.repeat for each in first)
+        if is_there is None or len(first) < len(elements) or not is_simple:
+            return None
+        arguments = convert(first, elements, Format())
+    except ScpiError:
+        return None
+    return KnownUnit(command, path, is_query, (*suffixes, *arguments), len(first), parameters[len(first) :])
 
 
 def convert(parameters: Sequence[Parameter], elements: Sequence[Element], settings: Format) -> list[Any]:

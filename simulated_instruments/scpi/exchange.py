@@ -17,12 +17,12 @@ import numpy as np
 
 from labctl.links.blocks import Buffer
 
-from .commands import Command, convert
+from .commands import Command, KnownUnit, convert
 from .errors import ScpiError
 from .formatting import Answer, Array, Response, Segment
 from .framing import INCOMPLETE, Framer
 from .input_buffer import InputBuffer
-from .lexer import Unit, units
+from .lexer import Element, Unit, units
 from .output_queue import OutputQueue
 from .parameters import Parameter
 from .service import Serviced
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .instrument import Instrument
 
 _BLANK = re.compile(rb"[\x00-\x20]*+")
+_LITTLE = 16 * 1024  # bytes
 _SENT_AHEAD = 64 * 1024  # a stream's answers that may wait before the next message of the stream does
 
 
@@ -136,7 +137,14 @@ class Exchange(Serviced):
         return 0 if self._framer.overrun else self._framer.expected
 
     def _run_input(self, end: bool = False) -> None:
+        """A little is copied: `bytes` are looked at more quickly, and who keeps a view of them leaves us our memory."""
         waiting = self._input
+        if len(waiting) <= _LITTLE:
+            start = waiting.start
+            data = bytes(waiting.memory[start : waiting.stop])
+            begin, scanned = self._run(data, 0, waiting.scanned - start, len(data), end)
+            waiting.consumed(start + begin, start + scanned)
+            return
         try:
             waiting.consumed(*self._run(waiting.memory, waiting.start, waiting.scanned, waiting.stop, end))
         finally:
@@ -209,17 +217,33 @@ class Exchange(Serviced):
         return True
 
     def _perform(self, unit: Unit) -> None:
+        known = self._instrument.known(unit.text)
+        if known is not None:
+            self._perform_known(known, unit)
+            return
         command, suffixes, self._path = self._instrument.tree.resolve(self._path, unit.header)
         if unit.is_query and command.query is not None:
-            self._answer(command.query, (*suffixes, *self._arguments(command.query_parameters, unit)), command)
+            self._answer(command.query, (*suffixes, *self._arguments(command.query_parameters, unit.elements)), command)
         elif not unit.is_query and command.set is not None:
-            command.set(*suffixes, *self._arguments(command.parameters, unit))
+            command.set(*suffixes, *self._arguments(command.parameters, unit.elements))
         else:
             raise ScpiError(-113)
 
-    def _arguments(self, parameters: Sequence[Parameter], unit: Unit) -> list[Any]:
-        arguments = convert(parameters, unit.elements, self._instrument.format)
-        self._lent.extend(weakref.ref(argument) for argument in arguments if isinstance(argument, np.ndarray))
+    def _perform_known(self, known: KnownUnit, unit: Unit) -> None:
+        command, self._path = known.command, known.path
+        arguments = known.arguments
+        if known.parameters or len(unit.elements) > known.converted:
+            arguments = (*arguments, *self._arguments(known.parameters, unit.elements[known.converted :]))
+        if not known.is_query:
+            assert command.set is not None
+            command.set(*arguments)
+        else:
+            assert command.query is not None
+            self._answer(command.query, arguments, command)
+
+    def _arguments(self, parameters: Sequence[Parameter], elements: Sequence[Element]) -> list[Any]:
+        arguments = convert(parameters, elements, self._instrument.format)
+        self._lent += [weakref.ref(argument) for argument in arguments if isinstance(argument, np.ndarray)]
         return arguments
 
     def _answer(self, query: Callable[..., Answer], arguments: tuple[Any, ...], command: Command) -> None:

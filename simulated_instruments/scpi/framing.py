@@ -90,9 +90,22 @@ class Framer:
         if mark != ord("#"):
             self._quote = mark
         elif (data[found.start() - 1] if found.start() > position else self._last) in _BEFORE_BLOCK:
-            self._header = b"#"
+            return self._begin_header(data, found.start(), stop), False
         self._last = mark
         return found.end(), False
+
+    def _begin_header(self, data: Buffer, position: int, stop: int) -> int:
+        """Past the block's header at `position` where it is all there, else past its `#`."""
+        try:
+            header = parse_header(data, position, stop)
+        except ValueError:  # which is found out again as its bytes are taken one by one
+            header = None
+        if header is None:
+            self._last, self._header = data[position], b"#"
+            return position + 1
+        self._last = data[header.start - 1]
+        self._begin_payload(header.size)
+        return header.start
 
     def _extend_header(self, data: Buffer, position: int) -> int:
         """Take one more byte of what may be a block's header: it has eleven at most."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache, partial
 
-from .commands import Command
+from .commands import Command, known_unit
 from .common import common_commands
 from .errors import ScpiError
 from .exchange import Exchange
 from .formatting import Format
 from .headers import Tree
 from .status import Status, StatusByte
+
+_KNOWN = 512  # texts
 
 
 class Instrument:
@@ -66,6 +69,8 @@ class Instrument:
         self.on_message = on_message
         self._on_reset = on_reset
         self._self_test = self_test
+        self.known = lru_cache(_KNOWN)(partial(known_unit, self.tree, forgiving=forgiving))
+        """`known_unit`, which remembers."""
         for command in (*common_commands(self), *commands):
             self.add(command)
 

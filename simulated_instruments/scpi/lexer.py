@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from labctl.links.blocks import Buffer, parse_header
@@ -21,7 +22,9 @@ LONGEST_WORD = 12
 
 _MOST_DIGITS = 255
 _LARGEST_EXPONENT = 32000
+_CACHED_TEXTS = 512
 
+_PLAIN = re.compile(rb"[^;#\"'(\n]{1,200}+")  # text up to where a unit ends, or something else than text begins
 _SPACES = re.compile(rb"[\x00-\x09\x0b-\x20]*+")
 _HEADER = re.compile(rb"(\*[A-Za-z]\w*+|:?[A-Za-z]\w*+(?::[A-Za-z]\w*+)*+)(\?)?")
 _NUMBER = re.compile(
@@ -43,7 +46,7 @@ _PUNCTUATION = frozenset(b"\"#%'()*+,-./:;?^_")
 _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _DIGITS = frozenset(b"0123456789")
 _LEGAL = _SPACE_BYTES | _PUNCTUATION | _LETTERS | _DIGITS
-_COMMA, _SEMICOLON = b",;"
+_COMMA, _SEMICOLON, _HASH = b",;#"
 
 
 class Kind(enum.Enum):
@@ -71,11 +74,15 @@ class Element(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """One message unit: a command or a query with its data."""
+    """One message unit: a command or a query with its data.
+
+    text: what it is, or what it begins with, whole elements, where that is not long; empty else.
+    """
 
     header: str
     is_query: bool
     elements: tuple[Element, ...]
+    text: bytes = b""
 
 
 def units(data: Buffer, start: int, stop: int, forgiving: bool = False) -> Iterator[Unit]:
@@ -88,17 +95,72 @@ def units(data: Buffer, start: int, stop: int, forgiving: bool = False) -> Itera
     position = _skip_spaces(data, start, stop)
     while position < stop:
         if data[position] != _SEMICOLON:
-            led = forgiving and bytes(data[position : position + 2]) == b":*"
-            found = _HEADER.match(data, position + led, stop)
-            if found is None:
-                raise _bad_header(data[position])
-            elements, position = _elements(data, _header_end(data, found.end(), stop), stop, forgiving)
-            yield Unit(found[1].decode("ascii"), found[2] is not None, elements)
+            unit, position = _unit(data, position, stop, forgiving)
+            yield unit
         if position < stop:
             position = _skip_spaces(data, position + 1, stop)
 
 
+def _unit(data: Buffer, position: int, stop: int, forgiving: bool) -> tuple[Unit, int]:
+    """The unit that begins at `position`, and where it ends: at a semicolon or `stop`.
+
+    The text that it begins with, up to its first block if it has one, comes again and again in most dialogues; of one
+    whole number, which is another each time as a counter is, up to that.
+    """
+    found = _PLAIN.match(data, position, stop)
+    if found is not None:
+        text, end = found[0], found.end()
+        head, _, number = text.rpartition(b" ")
+        if number.isdigit() and (end >= stop or data[end] == _SEMICOLON):
+            known = _begun(head, forgiving)
+            if known is not None and known[1] and not known[0].elements:
+                unit = known[0]
+                return Unit(unit.header, unit.is_query, (Element(Kind.NUMBER, number.decode("ascii")),), unit.text), end
+        known = _begun(text, forgiving)
+        if known is not None:
+            unit, is_whole = known
+            if is_whole and (end >= stop or data[end] == _SEMICOLON):
+                return unit, end
+            if not is_whole and end < stop and data[end] == _HASH:
+                elements, end = _more_elements(data, end, stop, forgiving)
+                return Unit(unit.header, unit.is_query, unit.elements + elements, unit.text), end
+    return _parsed(data, position, stop, forgiving)
+
+
+@lru_cache(_CACHED_TEXTS)
+def _begun(text: bytes, forgiving: bool) -> tuple[Unit, bool] | None:
+    """The unit that `text` is, and True; or its beginning up to a comma, and False. None where it is neither."""
+    before, comma, behind = text.rpartition(b",")
+    is_whole = not comma or bool(behind.strip())
+    words = text if is_whole else before.rstrip()
+    if not words or (not is_whole and words.endswith(b",")):
+        return None
+    try:
+        unit, _ = _parsed(words, 0, len(words), forgiving)
+    except ScpiError:
+        return None
+    return (unit._replace(text=text), is_whole) if is_whole or unit.elements else None
+
+
+def begun(text: bytes, forgiving: bool = False) -> tuple[str, bool, tuple[Element, ...]]:
+    """Header, whether it is a query, and elements of a unit that begins with `text`, as a unit has it."""
+    known = _begun(text, forgiving)
+    assert known is not None
+    return known[0][:3]
+
+
+def _parsed(data: Buffer, position: int, stop: int, forgiving: bool) -> tuple[Unit, int]:
+    led = forgiving and bytes(data[position : position + 2]) == b":*"
+    found = _HEADER.match(data, position + led, stop)
+    if found is None:
+        raise _bad_header(data[position])
+    elements, position = _elements(data, _header_end(data, found.end(), stop), stop, forgiving)
+    return Unit(found[1].decode("ascii"), found[2] is not None, elements), position
+
+
 def _skip_spaces(data: Buffer, position: int, stop: int) -> int:
+    if position < stop and data[position] > 0x20:
+        return position
     found = _SPACES.match(data, position, stop)
     return found.end() if found else position
 
@@ -126,6 +188,11 @@ def _elements(data: Buffer, position: int, stop: int, forgiving: bool) -> tuple[
     """The comma-separated data up to the unit's end, and where that is."""
     if position >= stop or data[position] == _SEMICOLON:
         return (), position
+    return _more_elements(data, position, stop, forgiving)
+
+
+def _more_elements(data: Buffer, position: int, stop: int, forgiving: bool) -> tuple[tuple[Element, ...], int]:
+    """One at least."""
     elements = []
     while True:
         element, position = _element(data, position, stop, forgiving)

@@ -42,7 +42,7 @@ class Parameter:
     that is left, one or more; only the last parameter of a command may.
     """
 
-    kinds: ClassVar[frozenset[Kind]] = frozenset()
+    kinds: ClassVar[tuple[Kind, ...]] = ()
 
     optional: bool = False
     repeat: bool = False
@@ -51,6 +51,11 @@ class Parameter:
         """The handler's value. Raises ScpiError where the element's kind or value is wrong."""
         self._check_kind(element)
         return self._value(element)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether an element always becomes the same value, which nobody can change."""
+        return False
 
     def _check_kind(self, element: Element) -> None:
         if element.kind not in self.kinds:
@@ -68,7 +73,7 @@ class Numeric(Parameter):
     integer: rounded to the nearest whole number, and an int. infinite: INF, NINF and NAN are numbers too.
     """
 
-    kinds = frozenset({Kind.NUMBER, Kind.CHARACTERS})
+    kinds = (Kind.NUMBER, Kind.CHARACTERS)
 
     unit: str = ""
     minimum: Bound = None
@@ -76,6 +81,10 @@ class Numeric(Parameter):
     default: Bound = None
     integer: bool = False
     infinite: bool = False
+
+    @property
+    def is_fixed(self) -> bool:
+        return not any(callable(bound) for bound in (self.minimum, self.maximum, self.default))
 
     def bound(self, name: str) -> float | int | None:
         """What MIN, MAX or DEF (either form, any case) stand for now; None where they stand for nothing."""
@@ -86,9 +95,8 @@ class Numeric(Parameter):
         return None
 
     def _now(self, limit: Bound) -> float | int | None:
-        if limit is None:
-            return None
-        return self._rounded(limit() if callable(limit) else limit)
+        value = limit() if callable(limit) else limit
+        return round(value) if self.integer and value is not None else value
 
     def _value(self, element: Element) -> float | int:
         if element.kind is Kind.CHARACTERS:
@@ -149,7 +157,7 @@ class Numeric(Parameter):
 class Keyword(Parameter):
     """One of some words, written as in manuals (`VOLTage`): either form, any case; read as the short."""
 
-    kinds = frozenset({Kind.CHARACTERS})
+    kinds = (Kind.CHARACTERS,)
 
     words: dict[str, str]
 
@@ -158,6 +166,10 @@ class Keyword(Parameter):
         object.__setattr__(self, "words", forms)
         object.__setattr__(self, "optional", optional)
         object.__setattr__(self, "repeat", repeat)
+
+    @property
+    def is_fixed(self) -> bool:
+        return True
 
     def _value(self, element: Element) -> str:
         try:
@@ -170,7 +182,7 @@ class Keyword(Parameter):
 class Boolean(Parameter):
     """ON, OFF, or a number, which is rounded and means on unless it is zero."""
 
-    kinds = frozenset({Kind.CHARACTERS, Kind.NUMBER})
+    kinds = (Kind.CHARACTERS, Kind.NUMBER)
 
     def _value(self, element: Element) -> bool:
         if element.kind is Kind.NUMBER:
@@ -187,7 +199,7 @@ class Boolean(Parameter):
 class Text(Parameter):
     """A string in either quote."""
 
-    kinds = frozenset({Kind.STRING})
+    kinds = (Kind.STRING,)
 
     max_length: int = 1024
 
@@ -204,7 +216,7 @@ class Block(Parameter):
     The view may be kept: the engine then leaves that memory to it and takes new memory for the next message.
     """
 
-    kinds = frozenset({Kind.BLOCK})
+    kinds = (Kind.BLOCK,)
 
     dtype: DTypeLike = np.uint8
 
@@ -220,7 +232,7 @@ class Block(Parameter):
 class ChannelList(Parameter):
     """`(@1,3:5)` as the tuple (1, 3, 4, 5); a range may count down. Channels outside the limits are -222."""
 
-    kinds = frozenset({Kind.EXPRESSION})
+    kinds = (Kind.EXPRESSION,)
 
     minimum: int = 1
     maximum: int = 9999

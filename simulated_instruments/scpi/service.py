@@ -46,4 +46,5 @@ class Serviced(ABC):
         self._update_request()
 
     def _update_request(self) -> None:
-        self._service.update(self.message_available)
+        if self._service.is_wanted:
+            self._service.update(self.message_available)

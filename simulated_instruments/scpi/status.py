@@ -166,6 +166,11 @@ class ServiceRequest:
         self.pulled = False
         self.count = 0
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether `update` can change anything: something may ask for service, or did."""
+        return bool(self._status.service_enable or self._reasons)
+
     def update(self, message_available: bool) -> None:
         """Look at what is so now. To be called whenever a reason may have come or gone."""
         enabled = self._status.service_enable

@@ -23,15 +23,13 @@ class SessionAttributes:
             attributes.AttributesPerResource[attributes.AllSessionTypes],
         )
         self._classes = {one.attribute_id: one for one in classes}
-        self._values = {number: one.default for number, one in self._classes.items()}
-        self._values |= _of_resource(parsed, manager)
+        given = {number: one.default for number, one in self._classes.items()} | _of_resource(parsed, manager)
+        nothing = ("N/A", attributes.NotAvailable)
+        self._values = {number: value for number, value in given.items() if value not in nothing}
 
     def __getitem__(self, number: int) -> Any:
         """Raises KeyError where a resource of this kind has no such attribute, or it has no value."""
-        value = self._values[number]
-        if value in ("N/A", attributes.NotAvailable):
-            raise KeyError(number)
-        return value
+        return self._values[number]
 
     def set(self, number: int, value: Any) -> StatusCode:
         attribute = self._classes.get(number)

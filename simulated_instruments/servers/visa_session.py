@@ -59,7 +59,8 @@ class VisaSession:
 
     def read(self, count: int) -> tuple[bytes, StatusCode]:
         until = self._termination()
-        self._be_patient(self.attributes[ResourceAttribute.timeout_value])
+        if self._patient is not None:
+            self._be_patient(self._patient, self.attributes[ResourceAttribute.timeout_value])
         try:
             data, end = self._exchange.read(count, until)
         except HungUp:
@@ -93,7 +94,8 @@ class VisaSession:
         return self.discard_received() if mask & _DISCARDS_INPUT and self._stream else StatusCode.success
 
     def discard_received(self) -> StatusCode:
-        self._be_patient(0)
+        if self._patient is not None:
+            self._be_patient(self._patient, 0)
         try:
             while self._exchange.take():
                 pass
@@ -134,11 +136,11 @@ class VisaSession:
         except HungUp:
             return 0
 
-    def _be_patient(self, milliseconds: int) -> None:
+    @staticmethod
+    def _be_patient(patient: Patient, milliseconds: int) -> None:
         """How long a conversation whose answers may be late may keep us waiting."""
-        if self._patient is not None:
-            forever = milliseconds == constants.VI_TMO_INFINITE
-            self._patient.patience = None if forever else milliseconds / 1000
+        forever = milliseconds == constants.VI_TMO_INFINITE
+        patient.patience = None if forever else milliseconds / 1000
 
     def _termination(self) -> int | None:
         """The byte that ends a reading, if one does."""

@@ -105,7 +105,7 @@ def test_every_cell_does_what_it_does_on_its_board_alone(names: str, over_tcp: b
 def test_it_can_what_all_its_boards_can_but_for_a_common_number(array: BenchArray) -> None:
     stacked = array.driver
     assert isinstance(stacked, StackedBoards)
-    assert Capability.SEQUENCE not in array.capabilities
+    assert not array.capabilities & (Capability.SEQUENCE | Capability.MULTIPLY_LINES)
     assert Capability.MULTIPLY_BITS | Capability.PULSE_AND_VERIFY | Capability.FORM in array.capabilities
     plan = array.nominal()
     assert (plan.geometry.rows, plan.geometry.cols, plan.dac) == (2 * ROWS, COLS, array.dac)

@@ -74,18 +74,21 @@ def at_exchange(number: int, *, applied: bool) -> Any:
         driver, seen = array.driver, [0]
 
         def struck(work: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*batches: Any) -> Any:
-                seen[0] += 1
-                if seen[0] != number:
-                    return work(*batches)
+            def call(*given: Any, pulses: Any = None) -> Any:
+                options = {} if pulses is None else {"pulses": pulses}
+                seen[0] += pulses is None or len(pulses) > 0
+                if seen[0] != number or pulses == []:
+                    return work(*given, **options)
                 if applied:
-                    work(*batches)
+                    work(*given, **options)
                 kill()
                 raise AssertionError
 
             return call
 
         driver.pulse, driver.pulse_and_verify = struck(driver.pulse), struck(driver.pulse_and_verify)
+        with_pulses = struck(driver.multiply_lines)
+        driver.multiply_lines = lambda *given, pulses=(): with_pulses(*given, pulses=list(pulses))
 
     return blow
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 from benches import write_bench
 from boards import ServedBoard, batch_of, served_board
 
-from labctl.array import MemoryArray, Operation, Window
+from labctl.array import LineProduct, LineWindow, MemoryArray, Operation, Window
 from labctl.bench.clock import WallClock
 from labctl.bench.live import Bench, load_bench
 from labctl.errors import (
@@ -137,6 +138,24 @@ def test_a_bit_serial_product_is_held_to_it_too(board: ServedBoard, tmp_path: Pa
                 LimitError, match=r"a multiplication at .* is above the cell's max_read_voltage of 100 mV"
             ):
                 each.multiply_bits(codes, window, 2, voltage, 125e-6)
+        assert recorded.time == array.clock.now() > recorded.began
+    assert board.board.firmware.chip.multiplications == 2 * 2 * 2
+
+
+@pytest.mark.parametrize("voltage", [0.2, -0.2, math.nan])
+def test_products_of_signed_codes_are_held_to_it_too(board: ServedBoard, tmp_path: Path, voltage: float) -> None:
+    limits = '[arrays.main.cell_limits]\nmax_read_voltage = "0.1 V"'
+    path = write_bench(tmp_path, resource=board.resource_name, library="@py", arrays=limits)
+    window = LineWindow(*(np.array([line], np.uint16) for line in (0, 1, 5)))
+    good = LineProduct(np.array([[3], [1]], np.int16), window, 0.1, 125e-6)
+    with load_bench(path) as bench, bench.array() as array:
+        recorded = RecordedArray(array.driver, array.guard, Mock(spec=RunWriter))
+        for each in (array, recorded):
+            assert [found.codes.shape for found in each.multiply_lines(good, good)] == [(2, 1), (2, 1)]
+            with pytest.raises(
+                LimitError, match=r"a multiplication at .* is above the cell's max_read_voltage of 100 mV"
+            ):
+                each.multiply_lines(good, dataclasses.replace(good, voltage=voltage))
         assert recorded.time == array.clock.now() > recorded.began
     assert board.board.firmware.chip.multiplications == 2 * 2 * 2
 

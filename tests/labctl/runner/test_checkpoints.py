@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -25,8 +26,8 @@ from killed_runs import after_step, at_exchange, bench_for, killed_run, resumed
 import labctl as package
 from labctl.analysis.report.charts import programming as charts
 from labctl.analysis.report.material import opened_run
-from labctl.array import Capability, Window
-from labctl.errors import Interrupted, LimitError, ResumeError
+from labctl.array import Capability, LineProduct, LineWindow, Operation, PulseBatch, Window
+from labctl.errors import InstrumentError, Interrupted, LimitError, ResumeError
 from labctl.recording import read_summary
 from labctl.recording.checkpoint import read_checkpoint
 from labctl.recording.follow import Follower
@@ -285,6 +286,9 @@ def _fail(step: Step) -> None:
 
 def test_products_are_on_record(bench: Path, tmp_path: Path) -> None:
     window = Window(*(np.array(lines, np.uint16) for lines in ((0, 2), (1, 3), (4, 5, 6))))
+    lines = LineWindow(window.plus, window.minus, window.cols)
+    forward = LineProduct(np.full((4, 2), 9000, np.int16), lines, 0.15, 1e-4)
+    backward = LineProduct(np.full((1, 3), 9000, np.int16), lines, 0.15, 1e-4, backward=True)
 
     def steps(array: Any, settings: Any, rng: Any, checkpoint: Any) -> Any:  # noqa: ARG001
         array.read(voltage=0.1)
@@ -292,20 +296,56 @@ def test_products_are_on_record(bench: Path, tmp_path: Path) -> None:
         array.clock.now()
         array.multiply_bits(np.full((4, 2), 7, np.uint8), window, 3, 0.15, 1e-4)
         array.read()
+        array.multiply_lines(forward, backward)
+        ended = array.multiply_lines(backward)[0].time
+        array.multiply_lines(replace(forward, voltage=0.1))
+        assert array.time > ended
+        array.multiply_lines(backward)
         yield Step("form")
         return {}
 
     with package.load_bench(bench) as live, live.array() as array:
-        needs = Capability.MULTIPLY | Capability.MULTIPLY_BITS
+        needs = Capability.MULTIPLY | Capability.MULTIPLY_BITS | Capability.MULTIPLY_LINES
         path = package.run(replace(TRAINING, steps=steps, needs=needs), array, out=tmp_path / "runs").path
     assert verify(path).findings == ()
     with package.open_run(path) as tree:
         operations = tree["operations"].to_dataset().load()
     products = operations.isel(operation=operations["kind"].values == MULTIPLY)
-    assert products["repeats"].values.tolist() == [5, 12]
-    assert products["events"].values.tolist() == [0, 0]
-    np.testing.assert_allclose(products["read_voltage"], [np.nan, 0.15], rtol=1e-6)
+    assert products["repeats"].values.tolist() == [5, 12, 6, 4, 1]
+    assert products["events"].values.tolist() == [0] * 5
+    np.testing.assert_allclose(products["read_voltage"], [np.nan, 0.15, 0.15, 0.1, 0.15], rtol=1e-6)
     assert np.all(np.diff(operations["start"].values) >= np.timedelta64(0))
+
+
+@pytest.mark.parametrize("refused", ["", "at once", "by the board"])
+def test_pulses_that_go_with_products_are_on_record_before_them(
+    bench: Path, board: ServedBoard, tmp_path: Path, refused: str
+) -> None:
+    """Whatever becomes of the products, the file says what became of the pulses."""
+    lines = LineWindow(*(np.array(each, np.uint16) for each in ((0, 2), (1, 3), (4, 5, 6))))
+    product = LineProduct(np.full((4, 2), 9000, np.int16), lines, 0.15, 1e-4)
+
+    def steps(array: Any, settings: Any, rng: Any, checkpoint: Any) -> Any:  # noqa: ARG001
+        cells = np.arange(3, dtype=np.uint32)
+        batch = PulseBatch(Operation.SET, cells, array.dac.codes(np.ones(3)), 1e-6, 1.2)
+        array.multiply_lines(product, pulses=[batch, batch])
+        if refused == "by the board":
+            board.board.firmware.chip.line_ranges = (8e-6,)
+        array.multiply_lines(replace(product, full_scale=3e-3) if refused == "at once" else product, pulses=[batch])
+        yield Step("form")
+        return {}
+
+    with package.load_bench(bench) as live, live.array() as array:
+        ended = pytest.raises(InstrumentError, match="no pulse was" if refused == "at once" else "given all the same")
+        with ended if refused else contextlib.nullcontext():
+            package.run(replace(TRAINING, steps=steps, needs=Capability.MULTIPLY_LINES), array, out=tmp_path / "runs")
+    (path,) = (tmp_path / "runs").rglob("*.h5")
+    given = State.NOT_APPLIED if refused == "at once" else State.DONE
+    expected = [(Operation.SET, State.DONE)] * 2 + [(MULTIPLY, State.DONE), (Operation.SET, given)]
+    found = zip(column(path, "operations/kind").tolist(), column(path, "operations/state").tolist(), strict=True)
+    assert list(found)[:4] == expected
+    assert board.pulses.reshape(-1)[:3].tolist() == [2 if refused == "at once" else 3] * 3
+    assert verify(path).findings == ()
 
 
 def test_who_follows_a_resumed_run_or_reads_its_report_sees_each_epoch_once(bench: Path, tmp_path: Path) -> None:

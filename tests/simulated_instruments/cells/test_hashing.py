@@ -17,6 +17,7 @@ from scipy import stats
 from labctl.simulated_instruments.cells.arena import Arena
 from labctl.simulated_instruments.cells.hashing import (
     NoiseKey,
+    NormalGrid,
     _half_normal_quantiles,
     half_normal,
     hash_bits,
@@ -369,3 +370,15 @@ class TestGrid:
         assert_uncorrelated(np.square(series))
         for lag in (1, 2, 3):
             assert_uncorrelated(np.column_stack([series[:-lag, :20], series[lag:, :20]]))
+
+
+def test_a_grid_that_keeps_its_hashes_gives_the_variates_of_one_that_does_not():
+    lines, arena = np.array([5, 900, 17], np.uint32), Arena(1 << 14)
+    grid = NormalGrid(KEY, lines)
+    for first, count in ((0, 1), (1, 3), (4090, 10), (2, 5000), (9, 1)):
+        counts = (first + np.arange(count)).astype(np.uint32)
+        arena.reset()
+        expected = half_normal(hash_grid(KEY, lines, counts, 0, arena), 1, arena).reshape(3, count)
+        found, bits = np.empty((count, 3), np.float32), np.empty((2, count, 3), np.uint32)
+        grid.fill(found, first, *bits, np.empty((count, 3), np.intp))
+        np.testing.assert_array_equal(found, expected.T)

@@ -431,6 +431,114 @@ def test_more_sums_than_an_answer_holds_are_refused_before_they_are_made() -> No
     assert bench.chip.multiplications == 0
 
 
+# -- products of signed codes -----------------------------------------------------------------------------------
+
+
+def line_product(**other: object) -> tuple[str | np.ndarray, ...]:
+    """Two inputs on rows and three columns, five vectors, but for what is `other`."""
+    given = {
+        "way": "FORW",
+        "inputs_on": "ROW",
+        "bits": "14",
+        "volts": "0.2",
+        "full_scale": "125UA",
+        "plus": np.array([0, 2], "<u2"),
+        "minus": np.array([1, 3], "<u2"),
+        "outputs": np.array([9, 0, 4], "<u2"),
+        "codes": (np.arange(-5, 5) * 6000).astype("<i2"),
+        **other,
+    }
+    blocks = [np.asarray(given[name]) for name in ("plus", "minus", "outputs", "codes")]
+    given = {"inputs": len(blocks[0]), "count": len(blocks[2]), **given}
+    numbers = ("way", "inputs_on", "bits", "volts", "full_scale", "inputs", "count")
+    words = np.concatenate([block.view(blocks[-1].dtype) for block in blocks], dtype=blocks[-1].dtype)
+    return f":MULT:LIN? {','.join(str(given[name]) for name in numbers)},", words
+
+
+def test_a_product_of_signed_codes_answers_codes_and_then_how_many_were_at_an_end(bench: Bench) -> None:
+    bench.ask(":PULS:APPL:ALL ", shape(), codes(CELLS, 4.2))
+    started = bench.board.clock.now()
+    answer = bench.block(*line_product(full_scale="31UA"), dtype="<i2")
+    assert bench.board.clock.now() - started == pytest.approx(5 * 4e-6, abs=3e-7)  # a vector, all columns together
+    assert bench.chip.multiplications == 5
+    assert answer.shape == (5 * 3 + 2,)
+    assert np.abs(answer[:-2]).max() > 10
+    assert not answer[-2:].any()
+    bench.chip.readout_faults.stick([0], 16_383)
+    answer = bench.block(*line_product(codes=np.zeros(2 * 40_000, "<i2")), dtype="<i2")
+    assert np.all(answer[:-2].reshape(-1, 3)[:, 1] == 8191)
+    assert answer[-2] + 32_768 * answer[-1].astype(int) == 40_000
+    backward = bench.block(*line_product(way="BACK", codes=np.arange(6, dtype="<i2")), dtype="<i2")
+    assert backward.shape == (2 * 2 + 2,)
+    other = {"inputs_on": "COL", "plus": np.array([9], "<u2"), "minus": np.array([4], "<u2")}
+    assert bench.block(*line_product(**other, outputs=np.array([5], "<u2")), dtype="<i2").shape == (10 + 2,)
+
+
+def test_products_of_signed_codes_are_work_whose_answer_is_kept(bench: Bench) -> None:
+    answer = bench.ask(*line_product())
+    number = bench.ask(":FETC:WORK?").split(b",")[0]
+    assert bench.ask(f":FETC? {number.decode()}") == answer
+    assert bench.chip.multiplications == 5
+
+
+def test_big_endian_products_of_signed_codes_mean_the_same() -> None:
+    little, big = Bench(new_board()), Bench(new_board())
+    big.ask(":FORM:BORD NORM")
+    swapped = {name: np.array(lines, ">u2") for name, lines in (("plus", [0, 2]), ("minus", [1, 3]))}
+    swapped |= {"outputs": np.array([9, 0, 4], ">u2"), "codes": (np.arange(-5, 5) * 6000).astype(">i2")}
+    found = big.block(*line_product(**swapped), dtype=">i2")
+    np.testing.assert_array_equal(found, little.block(*line_product(), dtype="<i2"))
+
+
+@pytest.mark.parametrize("bits", [8, 14])
+def test_the_scale_of_products_of_signed_codes_is_that_of_the_smallest_range(bench: Bench, bits: int) -> None:
+    for wanted, full_scale in (("1UA", 8e-6), ("9UA", 31.25e-6), ("126UA", 500e-6), ("MAX", 2e-3)):
+        step, offset, kept = bench.ask(f":MULT:LIN:SCAL? {wanted},{bits}").decode().split(",")
+        assert float(step) * 16_383 == pytest.approx(2 * full_scale * 2 ** (14 - bits))
+        assert float(offset) == pytest.approx(float(step) / 2)
+        assert int(kept) == bits
+
+
+@pytest.mark.parametrize(
+    ("other", "error"),
+    [
+        ({"way": "SIDE"}, "-224,"),
+        ({"inputs_on": "CELL"}, "-224,"),
+        ({"bits": "7"}, "-222,"),
+        ({"bits": "15"}, "-222,"),
+        ({"volts": "0.51"}, "-222,"),
+        ({"volts": "-0.1"}, "-222,"),
+        ({"full_scale": "3MA"}, "-222,"),
+        ({"codes": np.full(2, -32_768, "<i2")}, '-222,"Data out of range;code -32768 is below -32767"'),
+        ({"codes": np.zeros(3, "<i2")}, '-161,"Invalid block data;3 codes are no whole number of vectors of 2"'),
+        ({"codes": np.zeros(2, "<i2"), "way": "BACK"}, "-161,"),
+        ({"codes": np.zeros(0, "<i2")}, "-161,"),
+        ({"plus": np.array([0, 6], "<u2")}, '-222,"Data out of range;row 6 is not on the array"'),
+        ({"plus": np.array([0, 10], "<u2"), "inputs_on": "COL"}, '-222,"Data out of range;column 10 is not on'),
+        ({"inputs_on": "COL"}, '-222,"Data out of range;row 9 is not on the array"'),
+        ({"minus": np.array([1, 2], "<u2")}, '-224,"Illegal parameter value;row 2 is named twice"'),
+        ({"inputs": 0}, "-222,"),
+        ({"inputs": 5}, '-161,"Invalid block data;4 codes are no whole number of vectors of 5"'),
+        ({"inputs": 8}, '-161,"Invalid block data;0 codes are no whole number of vectors of 8"'),
+        ({"count": 0}, "-222,"),
+        ({"outputs": np.array([3, 3], "<u2")}, '-224,"Illegal parameter value;column 3 is named twice"'),
+    ],
+)
+def test_what_is_no_product_of_signed_codes_is_refused(bench: Bench, other: dict[str, object], error: str) -> None:
+    bench.ask(*line_product())  # whose window is known from now on
+    assert bench.ask(*line_product(**other)) == b""
+    assert bench.error().startswith(error)
+    assert bench.chip.multiplications == 5
+
+
+def test_more_codes_than_an_answer_holds_are_refused_before_they_are_made() -> None:
+    bench = Bench(new_board(rows=2, cols=1024))
+    lines = {"plus": np.array([0], "<u2"), "minus": np.array([1], "<u2"), "outputs": np.arange(1024, dtype="<u2")}
+    assert bench.ask(*line_product(**lines, codes=np.zeros(1 << 16, "<i2"))) == b""
+    assert bench.error() == '-223,"Too much data;an answer holds 67108864 numbers at most"'
+    assert bench.chip.multiplications == 0
+
+
 # -- time and health --------------------------------------------------------------------------------------------
 
 

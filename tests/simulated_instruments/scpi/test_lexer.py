@@ -16,7 +16,7 @@ def parse(message: bytes) -> list[Unit]:
 
 
 def only_element(data: bytes) -> Element:
-    ((_, _, (element,)),) = parse(b"X " + data)
+    ((_, _, (element,), _),) = parse(b"X " + data)
     return element
 
 
@@ -73,7 +73,7 @@ def test_other_data_keeps_its_kind_and_text(data: bytes, kind: Kind, text: str) 
 
 def test_a_block_is_a_view_of_the_message_and_may_hold_anything() -> None:
     message = bytearray(b"X 1,#15;\n\",',2")
-    ((_, _, (_, block, last)),) = units(message, 0, len(message))
+    ((_, _, (_, block, last), _),) = units(message, 0, len(message))
     assert block.payload == b";\n\",'"
     assert last.text == "2"
     message[7] = ord("!")
@@ -159,7 +159,7 @@ def test_any_float_reads_back(value: float) -> None:
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=4))
 def test_any_blocks_read_back_side_by_side(payloads: list[bytes]) -> None:
     data = b",".join(encode_header(len(payload)) + payload for payload in payloads)
-    ((_, _, elements),) = parse(b"X " + data)
+    ((_, _, elements, _),) = parse(b"X " + data)
     assert [bytes(element.payload) for element in elements] == payloads
 
 
@@ -184,3 +184,36 @@ def test_some_makers_forgive_what_the_standard_does_not(message: bytes) -> None:
         parse(message)
     (first, *_) = units(message, 0, len(message), True)
     assert first.header in ("A", "*CLS")
+
+
+ELEMENTS = (
+    b"1",
+    b"-2.5e3 ",
+    b" 10 MV",
+    b"1.2.3",
+    b"WORD",
+    b"LONGERTHANTWELVE",
+    b"#13a;,",
+    b"#H1F",
+    b"#0",
+    b"'a;b'",
+    b'"',
+    b"(@1)",
+    b"$",
+    b"",
+)
+
+
+@given(st.lists(st.sampled_from(ELEMENTS), max_size=5), st.booleans())
+def test_text_that_is_remembered_is_understood_as_other_text_is(elements: list[bytes], forgiving: bool) -> None:
+    def understood(spaces: int) -> list[object]:
+        message = b"HEAD?" + b" " * spaces + b",".join(elements) + b";NEXT 1"
+        found: list[object] = []
+        try:
+            for unit in units(message, 0, len(message), forgiving):
+                found += [unit.header, unit.is_query, *((*each[:3], bytes(each.payload)) for each in unit.elements)]
+        except ScpiError as error:
+            found.append(str(error))
+        return found
+
+    assert understood(1) == understood(1) == understood(300)  # too long to be remembered

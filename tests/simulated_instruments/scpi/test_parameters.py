@@ -28,7 +28,7 @@ from labctl.simulated_instruments.scpi.lexer import units
 
 def convert(parameter: Parameter, data: str, settings: Format | None = None) -> object:
     message = b"X " + data.encode("latin-1")
-    ((_, _, (element,)),) = units(message, 0, len(message))
+    ((_, _, (element,), _),) = units(message, 0, len(message))
     return parameter.convert(element, settings or Format())
 
 
