@@ -9,8 +9,9 @@ rest of it.
 from __future__ import annotations
 
 import errno
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -37,29 +38,29 @@ class _Dataset:
         self.dtype: np.dtype[Any] = self.id.dtype
         self._flushing = flushing
         self._rows: int = self.id.get_create_plist().get_chunk()[0]
+        self._row_size = math.prod(self.id.shape[1:]) * self.dtype.itemsize
         self._memory_type = h5py.h5t.py_create(self.dtype)
         self._descriptor: int = group.file.id.get_vfd_handle()
-        self._chunk = -1
-        self._offset = 0
+        self._offset = self._first_row = self._end_row = 0
 
     def write(self, place: h5py.h5s.SpaceID, first: int, values: ArrayLike) -> None:
         """Whole rows of `values` from row `first` on. `place`: the dataset's, in which those are then selected."""
         content: NDArray[Any] = np.ascontiguousarray(values, self.dtype)
-        chunk, row = divmod(first, self._rows)
-        if chunk == self._chunk and row + len(content) <= self._rows:
-            _write_at(self._descriptor, content, self._offset + row * content[:1].nbytes)
+        if self._first_row <= first and first + len(content) <= self._end_row:
+            _write_at(self._descriptor, content, self._offset + (first - self._first_row) * self._row_size)
             return
         place.select_hyperslab((first, *(0 for _ in content.shape[1:])), content.shape)
         self.id.write(h5py.h5s.create_simple(content.shape), place, content, self._memory_type)
         self._flushing.is_due = True
         if _IN_PLACE:
-            self._chunk = (first + len(content) - 1) // self._rows
-            corner = (self._chunk * self._rows, *(0 for _ in content.shape[1:]))
+            self._first_row = (first + len(content) - 1) // self._rows * self._rows
+            self._end_row = self._first_row + self._rows
+            corner = (self._first_row, *(0 for _ in content.shape[1:]))
             self._offset = self.id.get_chunk_info_by_coord(corner).byte_offset
 
     def forget_chunk(self) -> None:
         """The next write goes through HDF5, which may have moved or dropped what it knew."""
-        self._chunk = -1
+        self._first_row = self._end_row = 0  # no row is in it
 
 
 def _write_at(descriptor: int, content: NDArray[Any], offset: int) -> None:
@@ -122,9 +123,9 @@ class Table:
         self._chunk: int = self._scale.id.get_create_plist().get_chunk()[0]
         self._resize(rows)
 
-    def write(self, first: int, columns: Mapping[str, ArrayLike]) -> None:
+    def write(self, first: int, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> None:
         """Equally long values of some columns, from row `first` on; the rest keep their fill."""
-        rows = len(np.asarray(next(iter(columns.values()))))
+        rows = len(next(iter(columns.values())))
         if not rows:
             return
         if first + rows > self._capacity:

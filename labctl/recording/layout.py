@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,8 +89,7 @@ OUTCOMES = (Outcome.RUNNING, Outcome.FINISHED, Outcome.INTERRUPTED, Outcome.FAIL
 """By their codes in the commit record."""
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """How far the file is: `commit/record`, the row written last. What it does not count is not there.
 
     pulses: of committed operations, but for those the board did not apply. ended: s since 1970 (in the file

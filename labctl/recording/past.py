@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -246,8 +246,7 @@ class Past:
                 self._mark_superseded(copy)
             copy["provenance"].attrs["resumptions"] = json_text([*self.resumptions, resumption])
             sent = np.isin(self.operations["kind"], _PULSES) & (states != State.NOT_APPLIED)
-            commit = replace(
-                self.commit,
+            commit = self.commit._replace(
                 operations=self.commit.operations_intended,
                 events=self.commit.events_intended,
                 pulses=int(self.operations["events"][sent].sum()),

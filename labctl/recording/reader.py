@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +139,7 @@ def opened(path: Path) -> Iterator[tuple[h5py.File, Commit]]:
             _check_kind(file, path)
             commit = _last_commit(file)
         if commit.outcome is Outcome.RUNNING:
-            commit = replace(commit, outcome=Outcome.LIVE if live else Outcome.KILLED)
+            commit = commit._replace(outcome=Outcome.LIVE if live else Outcome.KILLED)
         yield file, commit
 
 

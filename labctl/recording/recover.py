@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +76,7 @@ def copy_run(
 def _settle(copy: h5py.File, commit: Commit) -> None:
     """Nobody will ever say what became of the last intent: its pulses count, and are of unknown dose."""
     copy["operations/state"][commit.operations :] = State.UNKNOWN_DOSE
-    settled = replace(
-        commit,
+    settled = commit._replace(
         operations=commit.operations_intended,
         events=commit.events_intended,
         pulses=commit.pulses + commit.events_intended - commit.events,

@@ -161,7 +161,7 @@ def _add_commit(file: h5py.File) -> None:
     """The commit record, on disk from the start, so that each later one is one small write in place."""
     group = file.create_group("commit")
     group.attrs["NX_class"] = "NXcollection"
-    fields = [field.name for field in dataclasses.fields(Commit)]
+    fields = Commit._fields
     shape = (len(fields),)
     scale = add_dimension(group, "field", len(fields), len(fields), len(fields))
     column = Column("record", "u8", "how far this file is; what it does not count is not there")

@@ -11,7 +11,8 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,11 +32,25 @@ from labctl.recording.text import json_text
 from labctl.steps import Result, Step, Variable
 
 
+@dataclass(slots=True)
+class _Products:
+    """Multiplications one after another that are not in the file yet; the arguments of `record_product`."""
+
+    vectors: int
+    time: float
+    voltage: float | None
+    asked_by: AskedBy
+
+    def takes(self, other: _Products) -> bool:
+        """Whether the others can stand in the same row."""
+        return (self.voltage, self.asked_by) == (other.voltage, other.asked_by)
+
+
 class RunWriter:
     """The run file of a run going on. One exchange is open at a time: `intend`, then `complete` or `fail`.
 
-    Every method returns once what it was given is in the file (with `fsync`: on the disk). After a write
-    error it raises RecordingError, as does every later call but `close`.
+    Every method but `record_product` returns once what it was given is in the file (with `fsync`: on the disk), and
+    everything before it. After a write error it raises RecordingError, as does every later call but `close`.
     """
 
     def __init__(
@@ -65,6 +80,7 @@ class RunWriter:
         self._file = LiveFile(path, last, fsync=fsync)
         self._last = last
         self._pending: list[PulseBatch] = []
+        self._products: _Products | None = None
         self._first_operation = first_operation
         self._error: RecordingError | None = None
         self._closed = False
@@ -158,12 +174,12 @@ class RunWriter:
         time: now, on the array's clock, which stands as the start where no verify read brings a better one.
         sequences: the board's number of each batch.
         """
-        self._refuse_open_exchange()
+        self._begin()
         last = self._last
         sizes = [len(batch.cells) for batch in batches]
         columns: dict[str, Any] = {
             "kind": [batch.operation for batch in batches],
-            "first_event": last.events + np.cumsum([0, *sizes[:-1]]),
+            "first_event": list(accumulate(sizes[:-1], initial=last.events)),
             "events": sizes,
             "width": [batch.width for batch in batches],
             "gate": [batch.gate for batch in batches],
@@ -174,8 +190,7 @@ class RunWriter:
             columns["start"] = [time] * len(batches)
         if sequences:
             columns["sequence"] = sequences
-        commit = replace(
-            last,
+        commit = last._replace(
             operations_intended=last.operations + len(batches),
             events_intended=last.events + sum(sizes),
         )
@@ -198,7 +213,7 @@ class RunWriter:
 
     def record_read(self, readout: Readout, voltage: float | None = None) -> None:
         """Record a read, which needs no intent: it changes nothing. voltage: V, where it was not the array's own."""
-        self._refuse_open_exchange()
+        self._begin()
         factor = self._factor(readout.scale)
         if voltage is None:
             self._check_scale(readout)
@@ -222,7 +237,7 @@ class RunWriter:
 
     def record_clock(self, time: float) -> None:
         """Record that the protocol was told the `time`, s since 1970: what it does next may go by it."""
-        self._refuse_open_exchange()
+        self._begin()
         last = self._last
         operation = {
             "kind": layout.CLOCK,
@@ -236,20 +251,19 @@ class RunWriter:
 
     def record_product(self, vectors: int, *, time: float, voltage: float | None = None) -> None:
         """Record that the array multiplied so many input vectors (of bit-serial ones, planes) from `time` on, s since
-        1970. What came of it is not recorded. voltage: V of the inputs, where they have one."""
+        1970. What came of it is not recorded. voltage: V of the inputs, where they have one.
+
+        Products change nothing on the chip, and many may follow one another: those at one voltage become one row, from
+        the first one's time on, which is in the file before whatever is recorded next.
+        """
         self._refuse_open_exchange()
-        last = self._last
-        operation = {
-            "kind": layout.MULTIPLY,
-            "first_event": last.events,
-            "repeats": vectors,
-            "start": time,
-            "step": last.steps,
-            "state": State.DONE,
-            "read_voltage": np.nan if voltage is None else voltage,
-            "asked_by": self.asked_by,
-        }
-        self._record_settled(operation, {})
+        self._refuse_ended()
+        products = _Products(vectors, time, voltage, self.asked_by)
+        if self._products is not None and self._products.takes(products):
+            self._products.vectors += vectors
+        else:
+            self._write_products()
+            self._products = products
 
     def step(self, step: Step, *, time: float, generator: np.random.Generator | None = None) -> None:
         """Record a step with its scalars and its checkpoint, and overwrite the maps it carries.
@@ -257,6 +271,7 @@ class RunWriter:
         time: s since 1970. generator: the protocol's, as it stands, for the checkpoint, which needs it.
         """
         self._check_step(step)
+        self._write_products()
         last = self._last
         row = {
             **step.values,
@@ -265,12 +280,12 @@ class RunWriter:
             "first_operation": self._first_operation,
             "asked_by": self.asked_by,
         }
-        commit = replace(last, steps=last.steps + 1, ended=time)
+        commit = last._replace(steps=last.steps + 1, ended=time)
         checkpoint = None
         if step.checkpoint is not None and generator is not None:
             checkpoint = encode(step.checkpoint, generator)
             numbers = (last.checkpoints + 1, len(checkpoint), commit.steps)
-            commit = replace(commit, checkpoints=numbers[0], checkpoint_bytes=numbers[1], checkpoint_steps=numbers[2])
+            commit = commit._replace(checkpoints=numbers[0], checkpoint_bytes=numbers[1], checkpoint_steps=numbers[2])
         with self._writing():
             if checkpoint is not None:
                 self._file.slots[last.checkpoints % len(self._file.slots)].write(checkpoint)
@@ -292,7 +307,7 @@ class RunWriter:
         if table is None:
             raise RecordingError("the run declared no auxiliaries")
         last = self._last
-        commit = replace(last, samples=last.samples + 1)
+        commit = last._replace(samples=last.samples + 1)
         with self._writing():
             table.write(last.samples, _one_row({"time": time, **values}))
             self._file.commit(commit)
@@ -322,8 +337,9 @@ class RunWriter:
             if self._error is None:
                 if self._pending:
                     self.fail()
+                self._write_products()
                 ended = round(self._last.ended if time is None else time, 6)  # as the commit has it
-                commit = replace(self._last, outcome=outcome, ended=ended)
+                commit = self._last._replace(outcome=outcome, ended=ended)
                 with self._writing():
                     if arrays:
                         self._end_in_copy(texts, commit, arrays)
@@ -353,12 +369,33 @@ class RunWriter:
         finally:
             part.unlink(missing_ok=True)
 
+    def _begin(self) -> None:
+        """An operation is about to be recorded: what came before it is in the file first."""
+        self._refuse_open_exchange()
+        self._write_products()
+
+    def _write_products(self) -> None:
+        waiting, self._products = self._products, None
+        if waiting is None:
+            return
+        last = self._last
+        operation = {
+            "kind": layout.MULTIPLY,
+            "first_event": last.events,
+            "repeats": waiting.vectors,
+            "start": waiting.time,
+            "step": last.steps,
+            "state": State.DONE,
+            "read_voltage": np.nan if waiting.voltage is None else waiting.voltage,
+            "asked_by": waiting.asked_by,
+        }
+        self._record_settled(operation, {})
+
     def _record_settled(self, operation: Mapping[str, Any], events: Mapping[str, NDArray[Any]]) -> None:
         """One operation that was over when it was told of, with its events."""
         last = self._last
         count = len(events["cell"]) if events else 0
-        commit = replace(
-            last,
+        commit = last._replace(
             operations_intended=last.operations + 1,
             operations=last.operations + 1,
             events_intended=last.events + count,
@@ -380,8 +417,7 @@ class RunWriter:
             columns["seconds_per_cell"] = [readout.seconds_per_cell for readout in readouts]
         sent = zip(self._pending, states, strict=True)
         pulses = sum(len(batch.cells) for batch, state in sent if state is not State.NOT_APPLIED)
-        commit = replace(
-            last,
+        commit = last._replace(
             operations=last.operations_intended,
             events=last.events_intended,
             pulses=last.pulses + pulses,
@@ -398,6 +434,12 @@ class RunWriter:
     def _refuse_open_exchange(self) -> None:
         if self._pending:
             raise RecordingError("an exchange of pulses is open: complete or fail it first")
+
+    def _refuse_ended(self) -> None:
+        if self._error is not None:
+            raise self._error
+        if self._closed:
+            raise RecordingError(f"{self.path} is closed")
 
     def _check_readouts(self, readouts: Sequence[Readout]) -> None:
         """Verify reads must be of the intended cells: rows are matched by position."""
@@ -441,10 +483,7 @@ class RunWriter:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         """Refuse once a write has failed; remember the first failure."""
-        if self._error is not None:
-            raise self._error
-        if self._closed:
-            raise RecordingError(f"{self.path} is closed")
+        self._refuse_ended()
         try:
             with _recording(self.path):
                 yield

@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from labctl.array import Geometry, Operation, PulseBatch, Readout, Scale
 from labctl.errors import RecordingError
 from labctl.recording import Outcome, RunWriter, State, open_run
+from labctl.recording.layout import MULTIPLY, AskedBy
 from labctl.steps import Step, Variable
 
 ADC = Scale(1e-7, 0.0, 12, "S")
+START = 1.7e9
 Exchange = Callable[..., tuple[PulseBatch, Readout]]
 StartRun = Callable[..., RunWriter]
 
@@ -269,3 +271,43 @@ def test_fsync_writes_the_same(start_run: StartRun, exchange: Exchange) -> None:
         writer.close(Outcome.FINISHED)
     with open_run(writer.path) as tree:
         assert tree["events"].sizes["event"] == 5
+
+
+def test_products_one_after_another_are_one_row_before_whatever_is_recorded_next(
+    start_run: StartRun, exchange: Exchange
+) -> None:
+    batch, readout = exchange(5)
+    writer = start_run()
+
+    def products(*given: tuple[int, float | None]) -> None:
+        for vectors, voltage in given:
+            writer.record_product(vectors, time=START + len(given), voltage=voltage)
+
+    products((2, 0.2), (3, 0.2), (1, 0.1))
+    writer.intend([batch])
+    with pytest.raises(RecordingError, match="is open"):
+        products((1, 0.2))
+    writer.complete([readout])
+    products((4, None), (4, None))
+    writer.record_read(readout)
+    products((5, None))
+    writer.record_clock(START + 5)
+    products((6, None))
+    with writer.asking(AskedBy.REREAD):
+        products((7, None))
+    writer.step(Step("program"), time=START + 6)
+    products((8, None))
+    writer.close(Outcome.FINISHED)
+    with pytest.raises(RecordingError, match="is closed"):
+        products((9, None))
+    with h5py.File(writer.path) as file:
+        found = {name: file["operations"][name][:] for name in ("kind", "repeats", "read_voltage", "start", "step")}
+        asked_by, first = file["operations/asked_by"][:].tolist(), file["steps/first_operation"][:].tolist()
+    of_products = found["kind"] == MULTIPLY
+    assert of_products.tolist() == [True, True, False, True, False, True, False, True, True, True]
+    assert found["repeats"][of_products].tolist() == [5, 1, 8, 5, 6, 7, 8]
+    assert found["step"][of_products].tolist() == [0] * 6 + [1]
+    assert found["start"][of_products].tolist() == [START + each for each in (3, 3, 2, 1, 1, 1, 1)]
+    np.testing.assert_allclose(found["read_voltage"][of_products], [0.2, 0.1] + [np.nan] * 5, rtol=1e-6)
+    assert [row for row, by in enumerate(asked_by) if by == AskedBy.REREAD] == [8]
+    assert first == [0]
