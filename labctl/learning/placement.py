@@ -5,6 +5,8 @@ the - cell on its - row. Rows driven with opposite voltages make the column's cu
 
 A layer with more inputs than the array has pairs of rows, or more outputs than columns, is cut into blocks. Blocks that
 do not fit beside each other take turns on the same cells: each turn is a tile, for which the array is programmed anew.
+
+The other way round, an input has two columns and an output a row: `place_either_way` chooses what takes fewer blocks.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from labctl.errors import SettingsError
 
 Rows = NDArray[np.uint16]
 
+_ROUNDS = 4  # of choosing columns for rows and rows for columns
 _LEAST = 8  # inputs of a block that is cut off only to fill what is left of an array
 
 
@@ -49,7 +52,8 @@ class Block:
 class Placement:
     """The blocks of all layers, in their order, on an array of (rows, cols) `shape`.
 
-    plus, minus: per layer (inputs, outputs) flat indices of the cells of each edge.
+    plus, minus: per layer (inputs, outputs) flat indices of the cells of each edge. on_columns: inputs stand on columns
+    and outputs on rows, and the lines of blocks are to be read so.
     """
 
     shape: tuple[int, int]
@@ -57,6 +61,7 @@ class Placement:
     tiles: int
     plus: tuple[NDArray[np.uint32], ...]
     minus: tuple[NDArray[np.uint32], ...]
+    on_columns: bool = False
 
     @property
     def layers(self) -> tuple[tuple[int, int], ...]:
@@ -84,15 +89,16 @@ class Placement:
 
     def describe(self) -> list[dict[str, Any]]:
         """As JSON values: for each block its layer, tile, edges and lines."""
+        inputs_on, outputs_on = ("cols", "rows") if self.on_columns else ("rows", "cols")
         return [
             {
                 "layer": block.layer,
                 "tile": block.tile,
                 "inputs": [block.first_input, len(block.plus)],
                 "outputs": [block.first_output, len(block.cols)],
-                "plus_rows": _ranges(block.plus),
-                "minus_rows": _ranges(block.minus),
-                "cols": _ranges(block.cols),
+                f"plus_{inputs_on}": _ranges(block.plus),
+                f"minus_{inputs_on}": _ranges(block.minus),
+                outputs_on: _ranges(block.cols),
             }
             for block in self.blocks
         ]
@@ -151,6 +157,80 @@ def place(
     blocks.sort(key=lambda block: (block.layer, block.tile, block.first_input, block.first_output))
     plus, minus = _cells(layers, blocks, shape[1])
     return Placement(shape, tuple(blocks), 1 + max(block.tile for block in blocks), plus, minus)
+
+
+def place_either_way(
+    layers: Sequence[tuple[int, int]],
+    shape: tuple[int, int],
+    dead: NDArray[np.bool_] | None = None,
+    most_dead: float = 0.5,
+) -> Placement:
+    """`place`, with inputs on rows or on columns: as it takes fewer tiles, and then fewer blocks."""
+    found: list[Placement] = []
+    problem: SettingsError | None = None
+    for on_columns in (False, True):
+        try:
+            found.append(
+                _turned(layers, shape, dead, most_dead) if on_columns else place(layers, shape, dead, most_dead)
+            )
+        except SettingsError as refused:
+            problem = problem or refused
+    if not found:
+        assert problem is not None
+        raise problem
+    return min(found, key=lambda placement: (placement.tiles, len(placement.blocks)))
+
+
+def place_sparing(
+    layers: Sequence[tuple[int, int]],
+    shape: tuple[int, int],
+    spare: NDArray[np.bool_],
+    dead: NDArray[np.bool_] | None = None,
+    most_dead: float = 0.5,
+) -> Placement:
+    """`place_either_way`, on those lines of an array larger than the network that have fewest of the cells `spare`.
+
+    spare: (rows, cols) cells that had better not be used.
+    """
+    found = place_either_way(layers, shape, dead, most_dead)
+    cells = np.concatenate([found.cells(tile) for tile in range(found.tiles)])
+    counts = len(np.unique(cells // shape[1])), len(np.unique(cells % shape[1]))
+    rows, cols = _cleanest(spare, _alive(dead, shape, most_dead), counts)
+    others = np.ones(shape, bool)
+    others[np.ix_(rows, cols)] = False if dead is None else dead[np.ix_(rows, cols)]
+    try:
+        chosen = place_either_way(layers, shape, others, most_dead)
+    except SettingsError:  # lines that each could be used, and together are too few
+        return found
+    used = np.concatenate([chosen.cells(tile) for tile in range(chosen.tiles)])
+    is_better = chosen.tiles == found.tiles and spare.ravel()[used].sum() < spare.ravel()[cells].sum()
+    return chosen if is_better else found
+
+
+def _cleanest(
+    spare: NDArray[np.bool_], alive: tuple[NDArray[np.intp], NDArray[np.intp]], counts: tuple[int, int]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """So many of the rows and columns `alive`, such that few cells of `spare` are where they cross."""
+    rows, cols = alive
+    for _ in range(_ROUNDS):
+        of_cols = spare[np.ix_(rows, alive[1])].sum(axis=0)
+        cols = np.sort(alive[1][np.argsort(of_cols, kind="stable")[: counts[1]]])
+        of_rows = spare[np.ix_(alive[0], cols)].sum(axis=1)
+        rows = np.sort(alive[0][np.argsort(of_rows, kind="stable")[: counts[0]]])
+    return rows, cols
+
+
+def _turned(
+    layers: Sequence[tuple[int, int]], shape: tuple[int, int], dead: NDArray[np.bool_] | None, most_dead: float
+) -> Placement:
+    """With inputs on columns: placed on the array turned over, with the cells' own indices."""
+    rows, cols = shape
+    found = place(layers, (cols, rows), None if dead is None else dead.T, most_dead)
+    plus, minus = (
+        tuple(cells % np.uint32(rows) * np.uint32(cols) + cells // np.uint32(rows) for cells in each)
+        for each in (found.plus, found.minus)
+    )
+    return replace(found, shape=shape, plus=plus, minus=minus, on_columns=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,12 +23,13 @@ _LOADERS = {
     "fashion-mnist": "labctl.learning.datasets.images:load_fashion_mnist",
     "mnist": "labctl.learning.datasets.images:load_mnist",
     "spoken-digits": "labctl.learning.datasets.spoken_digits:load_spoken_digits",
+    "text": "labctl.learning.datasets.text:load_text",
     "vessels": "labctl.learning.datasets.vessels:load_vessels",
 }
 
 
 def load_dataset(task: str, data: Path | None = None, **options: Any) -> Dataset:
-    """The data set of `task`: fashion-mnist, mnist, spoken-digits or vessels.
+    """The data set of `task`: fashion-mnist, mnist, spoken-digits, text or vessels.
 
     data: the folder that holds it; without, the one that the environment variable LABCTL_DATA names. options: those
     of the task's own loader; docs/data-sets.md lists them. Raises UsageError, in one sentence, where the files are

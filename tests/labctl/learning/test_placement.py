@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labctl.errors import SettingsError
-from labctl.learning.placement import place
+from labctl.learning.placement import place, place_either_way
 
 PAPER = [(9, 64), (576, 16), (400, 128), (128, 10)]
 
@@ -104,3 +104,43 @@ def test_lines_are_told_in_ranges():
     assert first["plus_rows"] == [[0, 3, 2]]
     assert first["minus_rows"] == [[1, 3, 2]]
     assert first["cols"] == [[0, 2, 1]]
+
+
+def test_inputs_stand_on_columns_where_that_takes_fewer_blocks():
+    layers = [(785, 250), (251, 10)]
+
+    placement = place_either_way(layers, (512, 2048))
+
+    assert placement.on_columns
+    assert (placement.tiles, len(placement.blocks)) == (1, 2)  # on rows: 785 inputs in 4 blocks of 256 at most, and 251
+    cells = placement.cells(0)
+    assert len(np.unique(cells)) == 2 * (785 * 250 + 2510)
+    for layer, block in enumerate(placement.blocks):
+        assert np.array_equal(placement.plus[layer], np.add.outer(block.plus, block.cols.astype(int) * 2048))
+        assert np.array_equal(placement.minus[layer], np.add.outer(block.minus, block.cols.astype(int) * 2048))
+        assert (placement.layer_map(0)[np.ix_(block.cols, block.plus)] == layer).all()
+    described = placement.describe()[1]
+    assert described["rows"] == [[250, 10, 1]]
+    assert described["plus_cols"] == [[0, 251, 2]]
+
+
+def test_inputs_stand_on_rows_where_either_way_takes_as_many_blocks():
+    placement = place_either_way([(100, 30)], (512, 512))
+
+    assert not placement.on_columns
+    _check(placement, [(100, 30)])
+
+
+def test_dead_lines_are_left_out_whichever_way_the_inputs_stand():
+    dead = np.zeros((40, 200), bool)
+    dead[3], dead[:, 7] = True, True
+
+    placement = place_either_way([(90, 30)], (40, 200), dead)
+
+    assert placement.on_columns
+    assert not dead.ravel()[placement.cells(0)].any()
+
+
+def test_a_network_that_stands_neither_way_is_refused():
+    with pytest.raises(SettingsError, match="no network can stand on this array"):
+        place_either_way([(4, 4)], (4, 4), np.ones((4, 4), bool))

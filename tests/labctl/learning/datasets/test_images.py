@@ -124,7 +124,9 @@ def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_tasks_and_options_are_refused_with_those_there_are() -> None:
-    with pytest.raises(UsageError, match="no task 'cifar': choose one of fashion-mnist, mnist, spoken-digits, vessels"):
+    with pytest.raises(
+        UsageError, match="no task 'cifar': choose one of fashion-mnist, mnist, spoken-digits, text, vessels"
+    ):
         load_dataset("cifar")
     with pytest.raises(UsageError, match="mnist has no option 'split': it has own"):
         load_dataset("mnist", split="official")
