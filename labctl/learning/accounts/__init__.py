@@ -10,6 +10,8 @@ from labctl.learning.accounts.comparing import Comparison, Sensitivity, compare,
 from labctl.learning.accounts.crossbar import OnArray, Pulses, Written, inference, switching, writing
 from labctl.learning.accounts.digital import PLATFORMS, Direction, Platform, digital
 from labctl.learning.accounts.figures import Figure, Figures, Published
+from labctl.learning.accounts.mixed_precision import compare_mixed_precision
+from labctl.learning.accounts.training_counts import LayerCounts, TrainingCounts
 from labctl.learning.accounts.work import compare_inference, compare_training, training
 
 __all__ = [
@@ -20,14 +22,17 @@ __all__ = [
     "Entry",
     "Figure",
     "Figures",
+    "LayerCounts",
     "OnArray",
     "Platform",
     "Published",
     "Pulses",
     "Sensitivity",
+    "TrainingCounts",
     "Written",
     "compare",
     "compare_inference",
+    "compare_mixed_precision",
     "compare_training",
     "digital",
     "inference",

@@ -102,7 +102,7 @@ def inference(network: OnArray, figures: Figures) -> Account:
         for place, layer in enumerate(network.layers)
         for entry in (*_products(network, place, figures), *_after(layer, network.bits, figures))
     ]
-    return _controlled(Account(figures.title, tuple(entries)), figures)
+    return controlled(Account(figures.title, tuple(entries)), figures)
 
 
 def writing(written: Written, figures: Figures) -> Account:
@@ -112,7 +112,7 @@ def writing(written: Written, figures: Figures) -> Account:
     """
     entries = [entry for each in written.pulses for entry in _pulsed(each, figures)]
     entries += _read(written.verify_reads, figures, "verify reads") + _read(written.reads, figures, "reads")
-    return _controlled(Account("writing", tuple(entries)), figures)
+    return controlled(Account("writing", tuple(entries)), figures)
 
 
 def switching(cells: float, figures: Figures, samples: float = 1) -> Account:
@@ -139,11 +139,26 @@ def after_products(layer: Layer, figures: Figures) -> tuple[Entry, ...]:
     )
 
 
+def read_voltages(figures: Figures) -> tuple[float, float]:
+    """V across a cell, and of the supply that its current is drawn from. Raises SettingsError."""
+    voltage = figures.value("read_voltage", "V")
+    return voltage, max(voltage, figures.value("line_supply", "V"))
+
+
+def controlled(account: Account, figures: Figures) -> Account:
+    """With the power that flows as long as it lasts. Raises SettingsError."""
+    power = figures.value("control_power", "W")
+    control = tuple(
+        Entry(layer, _CONTROL, "second", seconds, seconds * power) for layer, (_, seconds) in account.layers.items()
+    )
+    return Account(account.name, (*account.entries, *control))
+
+
 def _products(network: OnArray, place: int, figures: Figures) -> tuple[Entry, ...]:
     layer, blocks = network.layers[place], network.blocks_of(place, figures)
     planes = layer.products * network.bits
     share = figures.value("bits_set", "1")
-    voltage, supply = _read_voltages(figures)
+    voltage, supply = read_voltages(figures)
     integration = figures.value("integration_time", "s")
     cells = planes * share * 2 * layer.inputs * layer.outputs
     lines = planes * share * 2 * sum(inputs for inputs, _ in blocks)
@@ -217,24 +232,9 @@ def _read(reads: float, figures: Figures, component: str) -> list[Entry]:
     if not reads:
         return []
     integration = figures.value("integration_time", "s")
-    voltage, supply = _read_voltages(figures)
+    voltage, supply = read_voltages(figures)
     cell = supply * voltage * figures.value("cell_conductance", "S") * integration
     periphery = figures.value("amplifier_power", "W") * integration + figures.value("conversion_energy", "J")
     each = cell + periphery + figures.value("driver_energy", "J")
     seconds = (integration + figures.value("conversion_time", "s")) / figures.positive("cells_at_once", "1")
     return [Entry("", component, "read", reads, reads * each, reads * seconds)]
-
-
-def _read_voltages(figures: Figures) -> tuple[float, float]:
-    """V across a cell, and of the supply that its current is drawn from."""
-    voltage = figures.value("read_voltage", "V")
-    return voltage, max(voltage, figures.value("line_supply", "V"))
-
-
-def _controlled(account: Account, figures: Figures) -> Account:
-    """With the power that flows as long as it lasts."""
-    power = figures.value("control_power", "W")
-    control = tuple(
-        Entry(layer, _CONTROL, "second", seconds, seconds * power) for layer, (_, seconds) in account.layers.items()
-    )
-    return Account(account.name, (*account.entries, *control))

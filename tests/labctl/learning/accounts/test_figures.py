@@ -37,6 +37,13 @@ def test_the_published_ratios_of_pruning_are_those_of_both_papers() -> None:
     assert Figures.named("pruning_board").published == figures.published
 
 
+def test_the_published_ratio_of_mixed_precision_says_what_it_is_relative_to() -> None:
+    (published,) = Figures.named("mixed_precision").published
+    assert (published.task, published.ratio) == ("mnist", 172)
+    assert published.saved == pytest.approx(1 - 1 / 172)
+    assert "fully digital 32-bit design" in published.relative_to
+
+
 def test_a_file_of_ones_own_holds_what_differs_with_units_as_people_write_them(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(
@@ -85,7 +92,10 @@ ENERGY = '[conversion_energy]\nvalue = {}\nunit = "J"\nsource = "[assumed] for a
         (GOOD.replace("1.0", "nan"), r"\$\.a\.value: .*not a finite quantity"),
         (GOOD + "most = 0.5\n", r"\$\.a\.value: cannot be above 0.5"),
         (GOOD + "colour = 1\n", r"\$\.a: object contains unknown field `colour`"),
-        ('[account]\nbase = ["prunings"]', "there is no table of figures 'prunings': choose one of digital, pruning"),
+        (
+            '[account]\nbase = ["prunings"]',
+            "there is no table of figures 'prunings': choose one of digital, mixed_precision, pruning",
+        ),
         (HEADER + GOOD, r"\$\.a: no figure of this account; there are: .*conversion_energy"),
         (HEADER + ENERGY.format(1).replace('"J"', '"W"'), r"\$\.conversion_energy\.unit: expected 'J', got 'W'"),
         (
