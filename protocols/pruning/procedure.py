@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 from collections.abc import Generator, Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +12,7 @@ from numpy.typing import NDArray
 
 from labctl.array import Capability, Geometry, MemoryArray, Operation, Scale
 from labctl.errors import CapabilityError, RunError, SettingsError
-from labctl.learning.datasets import Dataset, load_dataset
+from labctl.learning.datasets import Dataset
 from labctl.learning.networks import Network, make_network
 from labctl.learning.placement import place
 from labctl.learning.training import batches_per_epoch
@@ -28,6 +25,7 @@ from labctl.protocols.pruning.judging import Judged
 from labctl.protocols.pruning.reporting import summary
 from labctl.protocols.pruning.settings import InferenceSettings, PruningSettings
 from labctl.protocols.pruning.training import PrunedNetwork, as_scalars
+from labctl.protocols.samples import load_samples
 from labctl.steps import Cost, Procedure, Step, Steps, StopRequested, Variable
 
 NOT_GIVEN = 2**32 - 1
@@ -103,23 +101,8 @@ def _judged(pruned: PrunedNetwork) -> Generator[Step, None, dict[str, Any]]:
 
 def load_data(settings: PruningSettings) -> Dataset:
     """The samples, as many as the settings ask for. Raises UsageError."""
-    data = _loaded(settings.task, settings.data, settings.split, settings.own_data)
-    ends = {"train": slice(settings.train), "test": slice(settings.test)}
-    return replace(
-        data,
-        train_inputs=data.train_inputs[ends["train"]],
-        train_labels=data.train_labels[ends["train"]],
-        test_inputs=data.test_inputs[ends["test"]],
-        test_labels=data.test_labels[ends["test"]],
-        extra={name: values[ends.get(name.partition("_")[0], slice(None))] for name, values in data.extra.items()},
-    )
-
-
-@functools.lru_cache(maxsize=1)
-def _loaded(task: str, data: str, split: str, own: bool) -> Dataset:
-    """Read once for the plan and the run."""
-    options: dict[str, Any] = {**({} if split == "official" else {"split": split}), **({"own": True} if own else {})}
-    return load_dataset(task, Path(data) if data else None, **options)
+    split = "" if settings.split == "official" else settings.split
+    return load_samples(settings.task, settings.data, settings.train, settings.test, split=split, own=settings.own_data)
 
 
 def network_of(settings: PruningSettings, data: Dataset) -> Network:

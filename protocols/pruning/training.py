@@ -19,6 +19,7 @@ from labctl.learning.networks import Network
 from labctl.learning.networks.network import Codes, Float32
 from labctl.learning.placement import Placement
 from labctl.learning.training import Progress, PrunedEdges, batches_per_epoch, train
+from labctl.protocols.checkpoints import beneath, within
 from labctl.protocols.pruning.cells import NetworkCells, Switched
 from labctl.protocols.pruning.judging import Judged, judged
 from labctl.protocols.pruning.settings import PruningSettings
@@ -331,9 +332,9 @@ class PrunedNetwork:
             "scales": np.array(self.scales),
             "switched": np.array(self.switched).reshape(-1, len(self.scales)),
             **{f"mask_{number}": np.packbits(mask) for number, mask in enumerate(self.masks)},
-            **{f"scores.{name}": values for name, values in self.scores.state().items()},
-            **{f"network.{name}": values for name, values in self.network.state().items()},
-            **{f"cells.{name}": values for name, values in self.cells.state().items()},
+            **beneath("scores", self.scores.state()),
+            **beneath("network", self.network.state()),
+            **beneath("cells", self.cells.state()),
         }
 
     def identity(self) -> NDArray[np.uint8]:
@@ -353,10 +354,10 @@ class PrunedNetwork:
             .astype(bool)
             for number, layer in enumerate(self.network.layers)
         ]
-        self.scores.restore(_within(checkpoint, "scores."))
-        self.network.restore(_within(checkpoint, "network."))
+        self.scores.restore(within(checkpoint, "scores"))
+        self.network.restore(within(checkpoint, "network"))
         before = checkpoint["cells.switches"].astype(np.int64)
-        self.changed = self.cells.restore(_within(checkpoint, "cells."))
+        self.changed = self.cells.restore(within(checkpoint, "cells"))
         self._note_switched(before)
         self._draws = np.random.default_rng([self.seed, 11, self.epoch])
 
@@ -386,7 +387,3 @@ class _Running:
 def as_scalars(switched: Switched) -> dict[str, int]:
     """For a step."""
     return {"pulses": switched.pulses, "failed": switched.failed, "switched": switched.pruned + switched.reinstated}
-
-
-def _within(checkpoint: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    return {name.removeprefix(prefix): values for name, values in checkpoint.items() if name.startswith(prefix)}
