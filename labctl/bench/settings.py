@@ -29,6 +29,9 @@ from labctl.units import Second, Volt, VoltSecond, convert
 ENVIRONMENT = {"LABCTL_OPERATOR": "operator", "LABCTL_RUNS": "runs"}
 """Environment variable -> the key of the bench file it overrides. `LABCTL_BENCH` names the file itself."""
 
+EMBEDDED = {"rram": "embedded.toml", "pcm": "embedded_pcm.toml"}
+"""Name -> file of the benches that ship with labctl, by the cells of their chips; the first where none is named."""
+
 
 class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What pulses may at most be. `max_pulses` and `max_dose` (V s) count per cell and connection.
@@ -294,7 +297,7 @@ class BenchFile:
 
     @property
     def is_embedded(self) -> bool:
-        return self.path == embedded_path()
+        return self.path in map(embedded_path, EMBEDDED)
 
     def array_settings(self, name: str | None) -> tuple[str, ArraySettings]:
         """The array called `name`; the only one where None."""
@@ -495,14 +498,22 @@ def _is_one_of(resource_name: str, addresses: Collection[str]) -> bool:
         return False
 
 
-def embedded_path() -> Path:
-    """The bench file that ships with labctl: a simulated board with a chip fresh from the shop."""
-    return Path(str(importlib.resources.files("labctl.data") / "embedded.toml"))
+def embedded_path(name: str = "rram") -> Path:
+    """The bench file that ships with labctl under that `name`: a simulated board with a chip fresh from the shop."""
+    return Path(str(importlib.resources.files("labctl.data") / EMBEDDED[name]))
+
+
+def bench_path(path: str | Path) -> Path:
+    """`path`, or that of the embedded bench of this name, where there is no such file."""
+    return embedded_path(str(path)) if str(path) in EMBEDDED and not Path(path).is_file() else Path(path)
 
 
 def read_bench(path: str | Path | None = None) -> BenchFile:
-    """Read the bench file at `path`, else at $LABCTL_BENCH, else the embedded one. Raises BenchError."""
-    chosen = Path(path or os.environ.get("LABCTL_BENCH") or embedded_path())
+    """Read the bench file at `path`, else at $LABCTL_BENCH, else the embedded one; see `bench_path`.
+
+    Raises BenchError.
+    """
+    chosen = bench_path(path or os.environ.get("LABCTL_BENCH") or embedded_path())
     try:
         text = chosen.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:

@@ -17,6 +17,7 @@ _COMMANDS = {
     "characterize": ("labctl.cli.characterise:characterize", "Measure what a chip's cells are like."),
     "prune": ("labctl.cli.prune:prune", "Prune a random network on the array, and judge it on the board."),
     "infer": ("labctl.cli.infer:infer", "Judge again the network that a pruning run left on its array."),
+    "train": ("labctl.cli.train:train", "Train a network on the array, in mixed precision."),
     "bench": ("labctl.cli.benches:bench", "Make, check and show bench files."),
     "sim": ("labctl.cli.sim:sim", "Serve simulated instruments to any program."),
     "replay": ("labctl.cli.replay:replay", "Show a wire log, or let it answer for the instrument."),
@@ -65,7 +66,8 @@ class LazyGroup(HelpfulGroup):
 def cli() -> None:
     """Program, read and characterise memory-array test chips, and record every pulse.
 
-    Without a bench file the commands work on an embedded simulated test board with a 512 x 512 RRAM chip.
+    Without a bench file the commands work on an embedded simulated test board with a 512 x 512 RRAM chip;
+    `train` on one with 512 x 2048 phase-change cells.
     """
 
 

@@ -27,8 +27,8 @@ runs = "runs"                       # where run files go, from this file's folde
 [instruments.board]
 {reached}
 timeout = "5 s"
-rows = 512
-cols = 512
+rows = {rows}
+cols = {cols}
 read_voltage = "200 mV"
 current_range = "16 uA"
 
@@ -62,8 +62,13 @@ _SIMULATED = """
 simulator = "test_board"
 resource_name = {resource_name}
 chip = "{chip}"                     # the serial number: another number is another chip
+cells = "{cells}"
+rows = {rows}
+cols = {cols}
 state = "{chip}.h5"                 # what the chip remembers between commands; remove the line for a fresh one
 """
+_SIMULATED_CHIPS = {"rram_40nm": ("R40-0001", 512, 512), "pcm_90nm": ("P90-0001", 512, 2048)}
+"""Cells -> serial number, rows and columns of a chip of them."""
 
 
 @click.group()
@@ -79,13 +84,20 @@ def bench() -> None:
     help="VISA resource name of a real board, a serial one's begins with ASRL; without it the bench is simulated.",
 )
 @click.option("--visa-library", default="@py", show_default=True, help="PyVISA library for a real board.")
-@click.option("--chip", default="R40-0001", show_default=True, help="Serial number of the simulated chip.")
+@click.option(
+    "--cells",
+    type=click.Choice(list(_SIMULATED_CHIPS)),
+    default="rram_40nm",
+    show_default=True,
+    help="Of the simulated chip, which is one of 512 x 512 RRAM or of 512 x 2048 PCM cells.",
+)
+@click.option("--chip", help="Serial number of the simulated chip.  [default: R40-0001 or P90-0001]")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
-def init(path: Path, resource_name: str | None, visa_library: str, chip: str, force: bool) -> None:
+def init(path: Path, resource_name: str | None, visa_library: str, cells: str, chip: str | None, force: bool) -> None:
     """Write a bench file to start from."""
     if path.exists() and not force:
         raise BenchError(f"{path} exists already: choose another name, or say --force")
-    text = _bench_text(path.stem, resource_name, visa_library, chip)
+    text = _bench_text(path.stem, resource_name, visa_library, cells, chip)
     check_text(text, path)
     try:
         path.write_text(text, encoding="utf-8")
@@ -94,8 +106,10 @@ def init(path: Path, resource_name: str | None, visa_library: str, chip: str, fo
     click.echo(f"{path} written; try: labctl bench check {path}")
 
 
-def _bench_text(name: str, resource_name: str | None, visa_library: str, chip: str) -> str:
+def _bench_text(name: str, resource_name: str | None, visa_library: str, cells: str, chip: str | None) -> str:
     """A bench file with these values, which may be any text."""
+    usual, rows, cols = _SIMULATED_CHIPS[cells]
+    chip = usual if chip is None else chip
     if not re.fullmatch(r"[\w.-]+", chip):
         raise BenchError(f"--chip {chip!r}: a serial number is letters, digits, points, dashes and underlines")
     simulated = resource_name is None
@@ -108,8 +122,10 @@ def _bench_text(name: str, resource_name: str | None, visa_library: str, chip: s
     library = "@labctl" if simulated else visa_library
     way = _ON_A_PORT if (resource_name or "").upper().startswith("ASRL") else _ON_VISA
     reached = way.format(resource_name=resource, visa_library=json.dumps(library))
-    text = _TEMPLATE.format(name=json.dumps(name), reached=reached)
-    return text + _SIMULATED.format(resource_name=resource, chip=chip) if simulated else text
+    text = _TEMPLATE.format(name=json.dumps(name), reached=reached, rows=rows, cols=cols)
+    if not simulated:
+        return text
+    return text + _SIMULATED.format(resource_name=resource, chip=chip, cells=cells, rows=rows, cols=cols)
 
 
 @bench.command()

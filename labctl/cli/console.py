@@ -138,6 +138,7 @@ class Progress:
         self._task: Any = None
         self._phase = ""
         self._started = time.monotonic()
+        self._from = 0.0  # how far the phase was when it began
         self._shown: dict[str, float] = {}  # phase -> when a line of it was printed or, before that, when it began
         self._waiting: dict[str, str] = {}  # phase -> its last line, not printed yet
         self._ended: set[str] = set()
@@ -186,7 +187,7 @@ class Progress:
         else:
             self._note(step, done, total)
         if step.phase != self._phase:
-            self._started = time.monotonic()
+            self._started, self._from = time.monotonic(), done
         self._phase = step.phase
 
     def _note(self, step: Step, done: float, total: float) -> None:
@@ -220,6 +221,11 @@ class Progress:
             parts.append(f"RMS error {format_quantity(values['rms_error'], 'S')}")
         if "read_voltage" in values:
             parts.append(f"read at {format_quantity(values['read_voltage'], 'V')}")
+        if "epoch" in values:
+            parts.append(f"epoch {values['epoch']:,}")
+        for name, where in (("accuracy_train", "while training"), ("accuracy_board", "on the board")):
+            if math.isfinite(values.get(name, math.nan)):
+                parts.append(f"{values[name]:.1%} {where}")
         if "samples" in values:
             parts.append(f"{values['samples']:,} samples")
         if {"pulses", "forming_pulses"} & set(values):
@@ -227,9 +233,9 @@ class Progress:
         return ", ".join(parts)
 
     def _left(self, done: float, total: float) -> str:
-        if not 0 < done < total:
+        if not self._from < done < total:
             return ""
-        left = (time.monotonic() - self._started) * (total - done) / done
+        left = (time.monotonic() - self._started) * (total - done) / (done - self._from)
         return f", about {left:.0f} s left" if left >= 1 else ""
 
 

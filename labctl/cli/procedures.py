@@ -20,6 +20,7 @@ from labctl.units import format_quantity
 
 _Decorated = Callable[..., Any]
 _FEW_CELLS = 8  # that may all be dead on a bench that is wired as it should be
+_DAYS = 5 * 86_400.0  # from which on nobody thinks in seconds any more
 _LABELS = 16  # characters of the first column, so that what is printed later stands under it
 
 
@@ -252,6 +253,16 @@ def print_rows(rows: list[tuple[str, Any]], result: RunResult) -> int:
     width = max(_LABELS, *(len(label) for label, _ in (*rows, *ending)))
     print_table([(f"{label:<{width}}", value) for label, value in (*rows, *ending)])
     return width
+
+
+def duration(seconds: float) -> str:
+    """As a person says it: in days, hours or minutes where it is a whole number of them, in days where it is many."""
+    for unit, length in (("d", 86_400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:g} {unit}"
+    if seconds > _DAYS:
+        return f"{seconds / 86_400:.3g} d"
+    return format_quantity(seconds, "s")
 
 
 def _time_of_bench(result: RunResult) -> str:

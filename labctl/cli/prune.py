@@ -10,7 +10,7 @@ import click
 
 from labctl.cli.account_tables import print_account
 from labctl.cli.console import QuantityType
-from labctl.cli.procedures import carry_out, common, flat, print_rows, yes
+from labctl.cli.procedures import carry_out, common, duration, flat, print_rows, yes
 from labctl.learning.tasks import BASELINES, TASKS
 from labctl.runner import RunResult
 from labctl.units import format_quantity
@@ -97,7 +97,7 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
     rows += [(BASELINES[name], f"{value:.2%}") for name, value in found["baselines"].items()]
     if "pr_auc_software" in found:
         rows += _areas(found)
-    rows += [(f"after {_span(each['after_s'])}", _rested(each)) for each in found.get("rests", ())]
+    rows += [(f"after {duration(each['after_s'])}", _rested(each)) for each in found.get("rests", ())]
     switches = f"mean {found['switches_per_cell']:.2f}, most {found['switches_per_cell_most']}"
     return [
         *rows,
@@ -133,14 +133,6 @@ def _areas(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
         (f"areas, {BASELINES[name]}", f"PR {area:.4f}, ROC {others[name]:.4f}")
         for name, area in found["baselines_pr_auc"].items()
     ]
-
-
-def _span(seconds: float) -> str:
-    """As a person says it: in days, hours or minutes where it is a whole number of them."""
-    for unit, length in (("d", 86_400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= length and seconds % length == 0:
-            return f"{seconds / length:g} {unit}"
-    return format_quantity(seconds, "s")
 
 
 def _rested(rest: Mapping[str, Any]) -> str:

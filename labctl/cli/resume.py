@@ -41,7 +41,29 @@ def resume_(run: str, bench: Path | None, force: bool, as_json: bool, plotted: b
     again, and it goes on from there: what is finished is not pulsed again, and no pulse is given twice. One with
     checkpoints goes on from the last of them.
     """
-    path = resolve_run(run, lambda: read_bench(bench).runs_folder)
+    go_on(
+        resolve_run(run, lambda: read_bench(bench).runs_folder),
+        bench=bench,
+        force=force,
+        as_json=as_json,
+        plotted=plotted,
+        quiet=quiet,
+        yes=yes,
+    )
+
+
+def go_on(
+    path: Path,
+    show: Callable[[RunResult], int] | None = None,
+    *,
+    bench: Path | None,
+    force: bool,
+    as_json: bool,
+    plotted: bool,
+    quiet: bool,
+    yes: bool,
+) -> None:
+    """Go on with the run at `path`, and print what came of it: by `show`, else as the command that began it does."""
     with Past(path) as past:
         protocol, array_name = str(past.attributes["protocol"]), str(past.attributes["array"])
         recorded = Path(str(past.attributes["bench_file"]))
@@ -53,17 +75,22 @@ def resume_(run: str, bench: Path | None, force: bool, as_json: bool, plotted: b
         with array, Progress(quiet) as progress:
             keep(resume(path, array, progress=progress, force=force, command=" ".join(sys.argv)))
 
-    show, describe = _printers(protocol)
+    usual, describe = _printers(protocol)
     if bench is None and not os.environ.get("LABCTL_BENCH") and recorded.is_file():
         bench = recorded
-    on_bench(bench, work, show, describe, as_json=as_json, plotted=plotted)
+
+    def shown(result: RunResult) -> int:
+        _tell_reread(result)
+        return (show or usual)(result)
+
+    on_bench(bench, work, shown, describe, as_json=as_json, plotted=plotted)
 
 
 def _printers(
     protocol: str,
 ) -> tuple[Callable[[RunResult], int], Callable[[RunResult, Path | None], dict[str, Any]]]:
-    """How the command that began the run prints its result, after how the cells were."""
-    from labctl.cli import arrays, characterise, prune
+    """How the command that began the run prints its result."""
+    from labctl.cli import arrays, characterise, prune, train
 
     show, describe = print_plain, flat
     if protocol == "write_verify":
@@ -72,14 +99,11 @@ def _printers(
         show = arrays.print_density
     elif protocol in ("pruning", "inference"):
         show = prune.print_pruned
+    elif protocol == "training":
+        show = train.print_trained
     elif protocol in dict(characterise.KINDS.values()):
         show, describe = characterise.show, characterise.describe
-
-    def shown(result: RunResult) -> int:
-        _tell_reread(result)
-        return show(result)
-
-    return shown, describe
+    return show, describe
 
 
 def _tell_reread(result: RunResult) -> None:

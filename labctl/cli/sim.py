@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from labctl.bench.settings import bench_path
 from labctl.cli.console import print_json
 from labctl.errors import UsageError
 from labctl.plugins import load_plugin
@@ -54,11 +55,14 @@ def serve(
         if number is not None and not is_nohup:
             signal.signal(number, lambda *_: done.set())
     serve_bench: Any = load_plugin("labctl.servers", "tcp")
+    from threadpoolctl import threadpool_limits
+
     try:
-        server = serve_bench(bench, host=host, port=port, hislip=hislip, baud_rate=baud_rate, faults=faults)
+        path = None if bench is None else bench_path(bench)
+        server = serve_bench(path, host=host, port=port, hislip=hislip, baud_rate=baud_rate, faults=faults)
     except (OSError, ValueError) as problem:
         raise UsageError(str(problem)) from None
-    with server:
+    with threadpool_limits(1, user_api="blas"), server:  # products of a message at a time: threads would wait
         if as_json:
             print_json([{"name": each.name, "resource_name": each.resource_name} for each in server.bound])
         else:

@@ -230,6 +230,19 @@ def test_the_environment_names_the_file_where_nobody_else_does(tmp_path: Path, m
     assert read_bench(write_bench(tmp_path, name="other.toml", top='operator = "x"')).settings.operator == "x"
 
 
+def test_an_embedded_bench_is_known_by_name_where_no_file_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = read_bench("pcm")
+    assert found.is_embedded
+    assert found.runs_folder == tmp_path / "runs"
+    with load_bench("pcm") as bench, bench.array() as array:
+        assert (array.geometry.rows, array.geometry.cols, array.geometry.cell) == (512, 2048, "PCM")
+    write_bench(tmp_path, name="pcm")
+    assert read_bench("pcm").settings.name == "test bench"
+
+
 def test_the_wire_log_and_the_simulator_are_found_from_the_files_folder(tmp_path: Path) -> None:
     file = read_bench(write_bench(tmp_path, instrument='wire_log = "wire.log"'))
     assert file.instruments["board"].wire_log == str(tmp_path / "wire.log")

@@ -241,6 +241,9 @@ def test_bench_init_writes_a_file_that_works_and_never_overwrites(capsys: pytest
     code, said = refused(capsys, "bench", "init", "mine.toml")
     assert code == 2
     assert "exists already" in said
+    assert _run(["bench", "init", "pcm.toml", "--cells", "pcm_90nm"]) == 0
+    assert _run(["bench", "check", "pcm.toml"]) == 0
+    assert "chip P90-0001, 512 x 2048 PCM" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("here")
