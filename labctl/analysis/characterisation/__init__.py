@@ -15,6 +15,7 @@ from labctl.analysis.characterisation import (
     pulse_response,
     retention,
     sweeps,
+    training,
 )
 from labctl.analysis.characterisation.statistic import Statistic
 from labctl.analysis.measurements import measurement
@@ -36,6 +37,7 @@ _OF_KIND: dict[str, Callable[[xr.Dataset], list[Statistic]]] = {
     "step-size": programming.step_size,
     "programming": programming.programming,
     "pruning": pruning.statistics,
+    "training": training.statistics,
 }
 
 

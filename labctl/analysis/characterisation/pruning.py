@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from labctl.analysis import estimators
+from labctl.analysis.characterisation.judging import share_right
 from labctl.analysis.characterisation.statistic import Statistic, plain, quantity, statistic
 from labctl.learning.tasks import BASELINES
 
@@ -52,16 +53,6 @@ def _conductances(measured: xr.Dataset, name: str, chosen: NDArray[np.bool_]) ->
 def takes_turns(measured: xr.Dataset) -> bool:
     """Whether the network is larger than the array, so that the same cells stand for one tile after another."""
     return int(measured.attrs.get("tiles", 1)) > 1
-
-
-def share_right(measured: xr.Dataset, accuracy: float) -> estimators.Estimate:
-    """An accuracy on the run's test samples with Wilson's interval; without one where these are pixels of pictures, as
-    they go together, and where it is not known how many there were.
-    """
-    samples = int(measured.attrs["samples"])
-    if samples:
-        return estimators.fraction(round(accuracy * samples), samples)
-    return estimators.Estimate(accuracy, np.nan, np.nan, measured.sizes.get("picture", 0))
 
 
 def judged_ways(measured: xr.Dataset, what: str = "accuracy") -> list[tuple[str, estimators.Estimate]]:

@@ -15,6 +15,7 @@ from labctl.analysis.figures import (
     endurance,
     forming,
     iv,
+    mixed_precision,
     plain,
     programming,
     pruning,
@@ -51,6 +52,7 @@ _OF_MEASUREMENT: dict[str, Callable[[xr.Dataset], Figure]] = {
     "map": array_map.draw,
     "step-size": step_size.draw,
     "pruning": pruning.draw,
+    "training": mixed_precision.draw,
 }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+from matplotlib.ticker import NullFormatter
 
 from labctl.analysis.figures.panels import BLUE, GREY, RED
 from labctl.units import format_quantity
@@ -62,7 +63,9 @@ def _points(axis: Axes, rows: list[tuple[str, float, str]], colours: list[str]) 
     axis.set_yticks(range(len(rows)), [_short(name) for name, _, _ in rows], fontsize=8)
     axis.grid(visible=True, axis="y", color="#e3e7ec")
     axis.set_axisbelow(True)
-    axis.set(xscale="log", xlabel="energy (J)", ylim=(-0.6, len(rows) - 0.4))
+    axis.set_xscale("log")
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set(xlabel="energy (J)", ylim=(-0.6, len(rows) - 0.4))
     energies = [energy for _, energy, _ in rows]
     if energies:
         low, high = min(energies), max(energies)

@@ -66,7 +66,7 @@ def _defects(axis: Axes, kind: np.ndarray, extent: tuple[float, float, float, fl
     axis.imshow(
         shown,
         interpolation="nearest",
-        aspect=aspect_of(kind),
+        aspect=aspect_of(kind.shape),
         cmap=ListedColormap(DEFECT_COLOURS),
         norm=norm,
         extent=extent,

@@ -39,7 +39,7 @@ def _draw(record: ChipRecord, of: MapOf) -> Figure:
     if of == "defects":
         colours = ListedColormap(DEFECT_COLOURS[: len(_DEFECTS)])
         norm = BoundaryNorm(np.arange(len(_DEFECTS) + 1) - 0.5, len(_DEFECTS))
-        left.imshow(values, interpolation="nearest", aspect=aspect_of(values), cmap=colours, norm=norm)
+        left.imshow(values, interpolation="nearest", aspect=aspect_of(values.shape), cmap=colours, norm=norm)
         left.set(xlabel="column", ylabel="row")
         names = [each.name.lower().replace("_", " ") for each in _DEFECTS]
         counts = [np.count_nonzero(values == each) for each in _DEFECTS]

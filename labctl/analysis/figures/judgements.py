@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.ticker import MaxNLocator
 
-from labctl.analysis.characterisation.pruning import judged_ways, share_right
+from labctl.analysis.characterisation.judging import share_right
+from labctl.analysis.characterisation.pruning import judged_ways
 from labctl.analysis.characterisation.segmentation import counted, errors, has_pictures, verdicts
 from labctl.analysis.characterisation.statistic import quantity
 from labctl.analysis.estimators import Estimate
@@ -16,7 +17,7 @@ from labctl.analysis.figures.panels import BLUE, GREY, RED, thinned, with_interv
 from labctl.learning.tasks import TASKS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import xarray as xr
     from matplotlib.axes import Axes
@@ -56,15 +57,19 @@ def beside(axis: Axes, measured: xr.Dataset) -> None:
     """What all ways reach, one below the other: their accuracies, or of detections their areas of precision."""
     area = f"pr_auc_{_WHERE[0]}" in measured.attrs or f"pr_auc_{_WHERE[1]}" in measured.attrs
     ways = judged_ways(measured, "pr_auc" if area else "accuracy")
-    scale, digits = (1.0, 4) if area else (100.0, 2)
+    own = {name for name, _ in ways if name.startswith("pruned on the array")}
+    stacked(axis, ways, own, *((1.0, 4) if area else (100.0, 2)))
+    axis.set(xlabel="area under precision and recall" if area else "accuracy (%)", title="beside other ways")
+
+
+def stacked(axis: Axes, ways: Sequence[tuple[str, Estimate]], own: Collection[str], scale: float, digits: int) -> None:
+    """Each of `ways` on a line of its own with its value and interval, those of the array marked."""
     for place, (name, estimate) in enumerate(reversed(ways)):
-        own = name.startswith("pruned on the array")
-        style = {"color": RED if own else GREY, "marker": "D" if own else "o", "linestyle": ""}
+        style = {"color": RED if name in own else GREY, "marker": "D" if name in own else "o", "linestyle": ""}
         _across(axis, place, estimate, scale, digits, **style)
     axis.set_yticks(range(len(ways)), [name.replace(", ", ",\n") for name, _ in reversed(ways)], fontsize=8)
     axis.grid(visible=True, axis="y", color="#e3e7ec")
     axis.set_axisbelow(True)
-    axis.set(xlabel="area under precision and recall" if area else "accuracy (%)", title="beside other ways")
     axis.xaxis.set_major_locator(MaxNLocator(4))
     axis.margins(x=0.12, y=0.12)
 

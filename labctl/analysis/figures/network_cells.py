@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 KEPT_COLOURS = {"pruned": "#f2c14e", "kept": "#3b3b58"}
 GROUP_COLOURS = {"kept": BLUE, "pruned": RED, "never formed": GREY}
 _BINS = 60
+_BELOW = 4.5  # letters, from the picture to its legend: the axis has its name between them
 _HATCHES = {"kept": "", "pruned": "////", "never formed": "...."}
 
 
@@ -57,14 +58,14 @@ def _flags(axis: Axes, shown: np.ndarray, colours: Sequence[Any], labels: list[s
     axis.imshow(
         shown,
         interpolation="nearest",
-        aspect=aspect_of(shown),
+        aspect=aspect_of(shown.shape),
         cmap=ListedColormap(colours),
         norm=BoundaryNorm(np.arange(count + 1) - 0.5, max(count, 2)),
     )
     for colour, label in zip(colours, labels, strict=False):
         axis.plot([], [], "s", color=colour, markeredgecolor="#666666", label=label)
     if labels:
-        axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.16), ncol=3, frameon=False)
+        axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, 0), borderaxespad=_BELOW, ncol=3, frameon=False)
     axis.set(xlabel="column", ylabel="row")
 
 

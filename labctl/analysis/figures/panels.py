@@ -32,14 +32,16 @@ def group(tree: xr.DataTree, name: str) -> xr.Dataset:
 
 def show_map(axis: Axes, values: np.ndarray, title: str, **colours: Any) -> None:
     """`values` (rows, cols) as a picture of the array with its colour scale."""
-    image = axis.imshow(values, interpolation="nearest", aspect=aspect_of(values), **{"cmap": "viridis", **colours})
+    image = axis.imshow(
+        values, interpolation="nearest", aspect=aspect_of(values.shape), **{"cmap": "viridis", **colours}
+    )
     axis.figure.colorbar(image, ax=axis, shrink=0.85)
     axis.set(title=title, xlabel="column", ylabel="row")
 
 
-def aspect_of(values: np.ndarray) -> Literal["equal", "auto"]:
-    """Cells of a (rows, cols) map are squares, unless it were a strip then."""
-    return "equal" if max(values.shape) <= _MOST_STRETCHED * min(values.shape) else "auto"
+def aspect_of(shape: tuple[int, ...]) -> Literal["equal", "auto"]:
+    """Cells of a map of this `shape` (rows, cols) are squares, unless it were a strip then."""
+    return "equal" if max(shape) <= _MOST_STRETCHED * min(shape) else "auto"
 
 
 def histogram(axis: Axes, values: np.ndarray, label: str, title: str) -> None:

@@ -84,7 +84,7 @@ def _outcomes(axis: Axes, outcome: xr.DataArray) -> None:
     axis.imshow(
         place[outcome.values.astype(int)],
         interpolation="nearest",
-        aspect=aspect_of(outcome.values),
+        aspect=aspect_of(outcome.values.shape),
         cmap=ListedColormap(colours),
         norm=BoundaryNorm(edges, len(codes)),
     )

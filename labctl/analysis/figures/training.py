@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from labctl.analysis.characterisation.pruning import share_right
+from labctl.analysis.characterisation.judging import share_right
 from labctl.analysis.figures.panels import BLUE, GREY, LEVEL_COLOURS, RED, note, with_interval
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def layer_colours(count: int) -> Any:
 def loss(axis: Axes, measured: xr.Dataset) -> None:
     axis.plot(measured["epoch"].values, measured["loss"].values, ".-", color=BLUE)
     axis.set(ylabel="mean cross entropy", title="loss of each epoch's batches", ylim=(0, None))
-    _epochs(axis, "epoch")
+    along_epochs(axis, "epoch")
 
 
 def accuracy(axis: Axes, measured: xr.Dataset) -> None:
@@ -43,7 +43,7 @@ def accuracy(axis: Axes, measured: xr.Dataset) -> None:
         with_interval(axis, epoch[-1:], [estimate], 100, color=RED, marker="D", linestyle="", label="on the board")
     axis.set(ylabel="accuracy (%)", title="accuracy")
     axis.legend(frameon=False, fontsize=9, loc="lower right")
-    _epochs(axis, "epoch")
+    along_epochs(axis, "epoch")
 
 
 def edges(axis: Axes, measured: xr.Dataset) -> None:
@@ -57,7 +57,7 @@ def edges(axis: Axes, measured: xr.Dataset) -> None:
     axis.set_yscale("symlog", linthresh=1)
     axis.set(ylabel="edges", title="edges that flipped at a synchronisation", ylim=(0, None))
     axis.legend(frameon=False, fontsize=9)
-    _epochs(axis, "epochs of training")
+    along_epochs(axis, "epochs of training")
 
 
 def switched(axis: Axes, measured: xr.Dataset) -> None:
@@ -99,10 +99,11 @@ def _by_layer(axis: Axes, measured: xr.Dataset, values: np.ndarray) -> None:
         axis.legend(frameon=False, fontsize=9)
     else:
         note(axis, "dark: first layer, light: last", (0.3, 0.97))
-    _epochs(axis, "epochs of training")
+    along_epochs(axis, "epochs of training")
 
 
-def _epochs(axis: Axes, label: str) -> None:
+def along_epochs(axis: Axes, label: str) -> None:
+    """Whole numbers on the axis, also where there is one only."""
     low, high = axis.dataLim.intervalx
     if np.isfinite(low) and high - low < 1:  # of one epoch there is no line
         axis.set_xlim(low - 0.5, high + 0.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from labctl.analysis.measurements import arrays, cycling, drifting, noise, programmed, pruned, sweeps
+from labctl.analysis.measurements import arrays, cycling, drifting, noise, programmed, pruned, sweeps, trained
 from labctl.analysis.measurements.recording import Recording
 from labctl.errors import RecordingError
 
@@ -24,6 +24,7 @@ _MAKERS: dict[str, Callable[[Recording], xr.Dataset]] = {
     "retention": drifting.retention,
     "read-noise": noise.read_noise,
     "pruning": pruned.pruning,
+    "training": trained.training,
 }
 KINDS = tuple(_MAKERS)
 """The kinds of measurement there are, as a run file's attribute `measurement` names them."""
@@ -63,6 +64,19 @@ def measurement(tree: xr.DataTree) -> xr.Dataset:
       `layer_kept`, `layer_cells`, `baseline_accuracy` (baseline), `accuracy_after` (rest) with `rest` in s, `confusion`
       (label, predicted), and of segmentation `pictures`, `truth`, `probability` (picture, y, x). Attributes are those
       of the run's summary.
+    - training: of the devices of a network `layer`, `pulses_set`, `pulses_reset` (all it was given: to prepare,
+      update and refresh it), `conductance` (cell);
+      `accuracy_board`, `loss`, of text `bits_per_char` and of a GAN `gan_score` (epoch); `images` seen so far, and
+      `stretch_loss`, `stretch_accuracy_train` (both means of the epoch so far), `stretch_rate`, `stretch_pulses`,
+      `stretch_resets`, `stretch_refreshed`, `stretch_sparsity` of each part of training that is a step of the run
+      (stretch);
+      `layer_name` (of_layer). Of a run that ended well also `layer_inputs`, `layer_outputs`, `layer_weights`,
+      `layer_cells`, `layer_pulses`, `layer_pulses_per_device`, `layer_resets`, `layer_granule` (weight),
+      `layer_weight_per_siemens`, `chi_histogram` (of_layer, chi_bin) over parts of a granule, `conductance_histogram`
+      (moment, of_layer, conductance_bin), moments `before` and `after` training, `baseline_accuracy` (baseline),
+      `baseline_curve` (baseline, epoch), `accuracy_after` and `accuracy_compensated` (rest) with `rest` in s and
+      `compensation` (rest, of_layer), `confusion` (label, predicted), of a GAN `samples` (sample, y, x) and
+      `samples_float`. Attributes are those of the run's summary; `accuracy_board` is its accuracy.
 
     Raises RecordingError for a run that is no measurement, or lacks a part of one.
     """

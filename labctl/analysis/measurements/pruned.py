@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 import numpy as np
 import xarray as xr
 
+from labctl.analysis.measurements.networks import attributes, of_layers
 from labctl.analysis.measurements.recording import Floats, Recording
 from labctl.errors import RecordingError
-
-NONE = 255
-"""In place of a layer's number, and of whether an edge is kept, for cells that belong to none."""
 
 _OF_EPOCH = ("loss", "accuracy_train", "accuracy_software")
 _OF_SYNCHRONISATION = ("edges_pruned", "edges_reinstated", "edges_held", "switched", "pulses", "failed")
@@ -23,6 +20,7 @@ _JUDGED = (
     *(f"accuracy_{name}" for name in ("board", "board_low", "board_high", "software", "verified")),
     *(f"{area}_auc_{where}" for area in ("pr", "roc") for where in ("board", "software")),
 )
+_LAYERS = ("inputs", "outputs", "edges", "kept", "cells")
 _PICTURES = ("pictures", "truth", "probability", "field")
 
 
@@ -40,7 +38,7 @@ def pruning(run: Recording) -> xr.Dataset:
         "conductance": ("cell", run.map("conductance")[cells].astype(np.float32), {"units": "S"}),
     }
     variables |= dict(_of_epochs(run)) | dict(_of_synchronisations(run, layer))
-    variables |= _of_layers(run, int(layer[cells].max()) + 1) | _of_rests(run) | _of_baselines(run)
+    variables |= of_layers(run, int(layer[cells].max()) + 1, _LAYERS) | _of_rests(run) | _of_baselines(run)
     variables |= {name: (("picture", "y", "x"), run.results[name]) for name in _PICTURES if name in run.results}
     if "confusion" in run.results:
         variables["confusion"] = (("label", "predicted"), run.results["confusion"])
@@ -106,17 +104,6 @@ def _ends_epoch(run: Recording) -> np.ndarray:
     return ends
 
 
-def _of_layers(run: Recording, count: int) -> dict[str, Any]:
-    """Of layers by their numbers."""
-    told = run.summary.get("layers")
-    layers = told if isinstance(told, list) else [{"name": f"layer {number}"} for number in range(1, count + 1)]
-    variables: dict[str, Any] = {"layer_name": ("of_layer", np.array([str(each["name"]) for each in layers], object))}
-    for name in ("inputs", "outputs", "edges", "kept", "cells"):
-        if name in layers[0]:
-            variables[f"layer_{name}"] = ("of_layer", np.array([each[name] for each in layers]))
-    return variables
-
-
 def _of_rests(run: Recording) -> dict[str, Any]:
     if "accuracy_after" not in run.results:
         return {}
@@ -143,18 +130,9 @@ def _of_baselines(run: Recording) -> dict[str, Any]:
 
 def _attributes(run: Recording) -> dict[str, Any]:
     """What the run told in the end; of one that did not come so far, what its steps and settings say."""
-    told = run.summary
-    attrs = {name: told[name] for name in _TOLD if told.get(name) is not None}
-    attrs |= {name: float(told[name]) for name in _JUDGED if told.get(name) is not None}
-    attrs.setdefault("task", str(run.settings.get("task", "")))
+    attrs = attributes(run, _TOLD, _JUDGED)
     on_board = run.scalar("accuracy_board")[run.is_current]
     on_board = on_board[np.isfinite(on_board)]
     if len(on_board):
         attrs.setdefault("accuracy_board", float(on_board[0]))
-    confusion = run.results.get("confusion")
-    samples = 0 if confusion is None else int(confusion.sum())
-    products = told.get("products") or {}
-    conversions = int(products.get("conversions", 0))
-    if told.get("account") is not None:
-        attrs["account"] = msgspec.json.encode(told["account"]).decode()
-    return attrs | {"samples": samples, "conversions": conversions, "saturated": int(products.get("saturated", 0))}
+    return attrs

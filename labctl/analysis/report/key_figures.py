@@ -84,6 +84,14 @@ _OF_KIND: dict[str, tuple[_Wanted, ...]] = {
         _Wanted("right after rest, untouched", "accuracy_after", share=True),
         _Wanted("switches a cell, mean", "switches_mean"),
     ),
+    "training": (
+        _Wanted("right on the board", "accuracy_board", share=True),
+        _Wanted("right in float32", "accuracy_baseline", "of=float", share=True),
+        _Wanted("bits a character, on the board", "bits_per_char"),
+        _Wanted("right after drift, compensated", "accuracy_compensated", share=True),
+        _Wanted("SET pulses of updates, a device", "pulses_per_device"),
+        _Wanted("weights without a pulse, a batch", "update_sparsity", share=True),
+    ),
 }
 
 
@@ -106,7 +114,7 @@ def cards(run: Run) -> list[Card]:
 def _card(wanted: _Wanted, each: Statistic) -> Card:
     of = with_micro(each.name.partition("[")[2].rstrip("]"))
     inside = ", ".join(part for part in of.split(", ") if part and part != wanted.inside).replace("=", " ")
-    note = f"{inside}; n = {each.n:,}" if inside else f"n = {each.n:,}"
+    note = "; ".join(part for part in (inside, f"n = {each.n:,}" if each.n else "") if part)
     return Card(wanted.label, value_of(each, wanted.share), interval_of(each, wanted.share), note)
 
 
@@ -138,7 +146,7 @@ def statistics_table(run: Run) -> Table | None:
                 with_micro(of).replace("=", " "),
                 value_of(each),
                 interval_of(each),
-                f"{each.n:,}",
+                f"{each.n:,}" if each.n else "",
                 with_micro(each.note),
             )
         )

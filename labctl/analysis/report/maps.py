@@ -14,7 +14,7 @@ from labctl.analysis.estimators import known_mean, known_median
 from labctl.analysis.figures.array_map import DEFECT_COLOURS
 from labctl.analysis.figures.network_cells import KEPT_COLOURS, on_array
 from labctl.analysis.figures.programming import OUTCOME_COLOURS, with_last_readings
-from labctl.analysis.measurements.pruned import NONE
+from labctl.analysis.measurements.networks import NONE
 from labctl.analysis.measurements.recording import last_readings
 from labctl.analysis.report.charts.parts import shades
 from labctl.analysis.report.content import Layer, Maps
@@ -25,7 +25,7 @@ from labctl.errors import RecordingError
 if TYPE_CHECKING:
     import xarray as xr
 
-_OF_NETWORK = ("kept", "layer", "switches")
+_OF_NETWORK = ("kept", "pulses_set", "layer", "switches", "resets")
 _OF_CELLS = ("error", "change", "noise", "outcome", "reached", "conductance", "defects", "lrs", "hrs", "last_reading")
 _FIRST = (*_OF_NETWORK, *_OF_CELLS)
 _LAST = ("gate", "programmed_at", "reversals")
@@ -106,12 +106,25 @@ def _sweep(measured: xr.Dataset) -> list[Layer]:
 
 
 def _network(measured: xr.Dataset) -> list[Layer]:
-    names = [str(name) for name in measured["layer_name"].values]
-    none = {NONE: ("none", "#ffffff")}
-    edges = dict(enumerate(KEPT_COLOURS.items())) | none
-    layers = dict(enumerate(zip(names, shades(len(names)), strict=True))) | none
-    kept, layer = (on_array(measured, measured[name].values, NONE) for name in ("kept", "layer"))
-    return [Layer("kept", "edges kept", kept, flags=edges), Layer("layer", "layer of the edge", layer, flags=layers)]
+    edges = dict(enumerate(KEPT_COLOURS.items())) | {NONE: ("none", "#ffffff")}
+    kept = on_array(measured, measured["kept"].values, NONE)
+    return [Layer("kept", "edges kept", kept, flags=edges), *_layers(measured)]
+
+
+def _layers(measured: xr.Dataset) -> list[Layer]:
+    names, none = [str(name) for name in measured["layer_name"].values], {NONE: ("none", "#ffffff")}
+    flags = dict(enumerate(zip(names, shades(len(names)), strict=True))) | none
+    values = on_array(measured, measured["layer"].values, NONE)
+    return [Layer("layer", "layer of the weight", values, flags=flags)]
+
+
+def _trained(measured: xr.Dataset) -> list[Layer]:
+    given = {"pulses_set": ("pulses_set", "SET pulses"), "resets": ("pulses_reset", "RESET pulses")}
+    counts = [
+        _spread_out(name, label, measured, measured[of].values.astype(np.float64), "1")
+        for name, (of, label) in given.items()
+    ]
+    return [*counts, *_layers(measured)]
 
 
 def _spread_out(
@@ -131,6 +144,7 @@ _OF_KIND: dict[str, Callable[[xr.Dataset], list[Layer]]] = {
     "read-noise": _noise,
     "iv": _sweep,
     "pruning": _network,
+    "training": _trained,
 }
 
 

@@ -188,6 +188,19 @@ def _pruning(run: Run, measured: xr.Dataset) -> tuple[NDArray[Any], str, _Column
     return np.where(switches > 0, switches, np.nan), "Switched most often", columns
 
 
+def _training(run: Run, measured: xr.Dataset) -> tuple[NDArray[Any], str, _Columns]:  # noqa: ARG001
+    names = ("pulses_set", "pulses_reset", "conductance")
+    pulses, resets, conductance = (measured[name].values.astype(np.float64) for name in names)
+    layers, layer = (measured[name].values for name in ("layer_name", "layer"))
+    columns: _Columns = [
+        ("SET pulses", _column(pulses, "1")),
+        ("RESET pulses", _column(resets, "1")),
+        ("layer", lambda place: str(layers[layer[place]])),
+        ("conductance", _column(conductance, "S")),
+    ]
+    return np.where(pulses > 0, pulses, np.nan), "Most SET pulses", columns
+
+
 _OF_KIND: dict[str, Callable[[Run, xr.Dataset], tuple[NDArray[Any], str, _Columns]]] = {
     "programming": _programming,
     "step-size": _programming,
@@ -200,4 +213,5 @@ _OF_KIND: dict[str, Callable[[Run, xr.Dataset], tuple[NDArray[Any], str, _Column
     "retention": _retention,
     "read-noise": _read_noise,
     "pruning": _pruning,
+    "training": _training,
 }

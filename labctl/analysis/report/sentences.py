@@ -9,6 +9,7 @@ import numpy as np
 
 from labctl.analysis.characterisation.arrays import DEFECTS
 from labctl.analysis.characterisation.statistic import Statistic
+from labctl.analysis.characterisation.training import what_is_right
 from labctl.analysis.report.material import Run, flags_of, wrote
 from labctl.analysis.report.words import count, duration, number, percent, quantity, spoken, value_of
 from labctl.recording.layout import Outcome
@@ -266,6 +267,38 @@ def _so_far_pruned(run: Run) -> str:
     return f"{accuracy} of the test samples right in software after {done}."
 
 
+def _training(run: Run) -> str:
+    board, measured = run.find("accuracy_board"), run.measured
+    if board is None or measured is None or not run.recording.summary:
+        return _so_far_trained(run)
+    of = f"{board.n:,}" if board.n else "the"
+    parts = [f"{percent(board.value)} of {of} {what_is_right(measured)} on the board"]
+    if (in_float := run.find("accuracy_baseline[of=float]")) is not None:
+        parts.append(f"{percent(in_float.value)} in float32")
+    bits = [run.find(name) for name in ("bits_per_char", "bits_per_char_float")]
+    if bits[0] is not None:
+        beside = f", {bits[1].value:.3f} in float32" if bits[1] is not None else ""
+        parts.append(f"{bits[0].value:.3f} bits a character{beside}")
+    plain, compensated = (run.all_of(f"accuracy_{name}") for name in ("after", "compensated"))
+    if plain and compensated:
+        told = f"{percent(plain[-1].value)} after {duration(float(measured['rest'].values[-1]))} of drift"
+        parts.append(f"{told}, {percent(compensated[-1].value)} with drift compensated")
+    if (pulses := run.find("pulses_per_device")) is not None:
+        parts.append(f"{number(pulses.value, 3)} SET pulses a device")
+    return "; ".join(parts) + "."
+
+
+def _so_far_trained(run: Run) -> str:
+    """Of one that has not ended: as far as training has come."""
+    measured = run.measured
+    if measured is None or not measured.sizes["stretch"]:
+        return "the network stands on the array; it has learnt nothing yet."
+    seen = f"{int(measured['images'].values[-1]):,} training samples seen"
+    epochs = count(measured.sizes["epoch"], "epoch")
+    board = run.find("accuracy_board")
+    return f"{percent(board.value)} right on the board after {epochs}; {seen}." if board else f"{seen}."
+
+
 def _first(found: list[Statistic]) -> Statistic | None:
     return found[0] if found else None
 
@@ -282,4 +315,5 @@ _OF_KIND: dict[str, Callable[[Run], str]] = {
     "read-noise": _read_noise,
     "step-size": _step_size,
     "pruning": _pruning,
+    "training": _training,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from labctl.analysis.report.charts import arrays, changes, programming, pruning, repeated
+from labctl.analysis.report.charts import arrays, changes, programming, pruning, repeated, training
 from labctl.analysis.report.content import Chart
 from labctl.analysis.report.material import Run
 
@@ -20,6 +20,7 @@ _OF_KIND: dict[str, Callable[[Run], list[Chart]]] = {
     "retention": repeated.retention,
     "read-noise": repeated.read_noise,
     "pruning": pruning.pruning,
+    "training": training.training,
 }
 
 

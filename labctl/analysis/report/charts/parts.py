@@ -22,6 +22,7 @@ __all__ = [
     "Axis",
     "Chart",
     "Series",
+    "above_zero",
     "band",
     "cumulative",
     "estimates",
@@ -39,6 +40,11 @@ _MOST_POINTS = 1500
 def shades(count: int) -> list[str]:
     """So many colours in order, as levels and times have them."""
     return [to_hex(each) for each in mpl.colormaps[LEVEL_COLOURS](np.linspace(0, 0.85, max(count, 1)))]
+
+
+def above_zero(values: np.ndarray) -> np.ndarray:
+    """Without zeros, which have no logarithm."""
+    return np.where(values > 0, values, np.nan)
 
 
 def histogram(values: ArrayLike, x: str, title: str, *, colour: str = BLUE, y: str = "cells") -> Chart | None:

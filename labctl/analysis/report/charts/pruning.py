@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from labctl.analysis.characterisation.pruning import conductances, judged_ways, share_right
+from labctl.analysis.characterisation.judging import share_right
+from labctl.analysis.characterisation.pruning import conductances, judged_ways
 from labctl.analysis.characterisation.segmentation import detections
 from labctl.analysis.estimators import Estimate
 from labctl.analysis.figures.network_cells import GROUP_COLOURS
@@ -19,6 +20,7 @@ from labctl.analysis.report.charts.parts import (
     Axis,
     Chart,
     Series,
+    above_zero,
     cumulative,
     estimates,
     shades,
@@ -90,7 +92,7 @@ def _edges(measured: xr.Dataset) -> Chart | None:
     if np.array_equal(flips["pruned"][known], flips["reinstated"][known]):  # one line would hide the other
         labels = {"pruned": "pruned, and as many reinstated", "held": labels["held"]}
     series = [
-        Series("line", at[known], _above_zero(flips[name][known]), label, colour=names[name], dashed=name == "held")
+        Series("line", at[known], above_zero(flips[name][known]), label, colour=names[name], dashed=name == "held")
         for name, label in labels.items()
     ]
     total = sum(int(flips[name][known].sum()) for name in ("pruned", "reinstated"))
@@ -101,11 +103,6 @@ def _edges(measured: xr.Dataset) -> Chart | None:
 _TRAINED = Axis("epochs of training")
 
 
-def _above_zero(values: np.ndarray) -> np.ndarray:
-    """Without zeros, which have no logarithm."""
-    return np.where(values > 0, values, np.nan)
-
-
 def _of_layers(measured: xr.Dataset) -> list[Chart]:
     """Cells switched each time, and what that adds up to."""
     at, cells = measured["synchronised_at"].values, cells_of_layers(measured)
@@ -114,7 +111,7 @@ def _of_layers(measured: xr.Dataset) -> list[Chart]:
     each_time, so_far = [], []
     for name, colour, column, size in zip(names, shades(len(names)), counts.T, cells, strict=True):
         label = name if len(names) <= MOST_NAMED else ""
-        share = _above_zero(column / size * 100)
+        share = above_zero(column / size * 100)
         each_time.append(Series("line", at[~verifying], share[~verifying], label, colour=colour))
         so_far.append(Series("line", at, np.cumsum(column) / size, label, colour=colour))
         if verifying.any():
@@ -148,7 +145,7 @@ def _switches_of_cells(measured: xr.Dataset) -> Chart | None:
         return None
     told = f"Switches of a cell: mean {values.mean():.3g}, most {values.max()}."
     y = Axis("cells that had more (%)", log=True, high=100.0)
-    line = Series("steps", made.x, _above_zero(made.y), "", colour=BLUE)
+    line = Series("steps", made.x, above_zero(made.y), "", colour=BLUE)
     return Chart("Switches of a cell", Axis("RESETs and SETs", low=0.0), y, [line], told)
 
 
