@@ -16,6 +16,7 @@ import pytest
 from benches import started
 from measured import record
 from small_digits import write_small_digits
+from trained_runs import trained
 
 from labctl.links.visa import VisaLink
 from labctl.simulated_instruments.instruments.test_board import build
@@ -189,6 +190,7 @@ def test_the_examples_of_the_analysis_run_on_runs_of_a_board(tmp_path: Path) -> 
     record(tmp_path / "runs", "pruning", rows=64, cols=64, data=str(digits), **small)
     (path,) = (tmp_path / "runs" / "runs").glob("*.h5")
     path.rename(tmp_path / "pruned.h5")
+    shutil.copy(trained(tmp_path / "runs").path, tmp_path / "trained.h5")
     shutil.copy(tmp_path / "run.h5", tmp_path / "runs" / "one.h5")
     (tmp_path / "runs" / "none.h5").write_bytes(b"no run")
     document = DOCS / "analysis.md"
@@ -198,6 +200,8 @@ def test_the_examples_of_the_analysis_run_on_runs_of_a_board(tmp_path: Path) -> 
     assert re.search(r"pulses in one run and in the next: 0\.\d\d|1\.00", done.stdout), done.stdout
     assert "none.h5 is not a run file: no HDF5 file" in done.stdout
     assert re.search(r"pruned cells conduct \d% of what kept ones do", done.stdout), done.stdout
+    assert "a batch left 98.50% of the weights without a pulse" in done.stdout
+    assert re.search(r"accumulators stand 0\.\d\d granules from zero", done.stdout), done.stdout
     assert re.search(r"\{'fc1': \d+, 'fc2': \d+\}", done.stdout), done.stdout
     assert re.search(r"target +error_spread +error_spread_low +error_spread_high\nlevel", done.stdout), done.stdout
 
@@ -208,8 +212,7 @@ def test_the_examples_of_the_accounts_run_and_print_what_their_document_shows(tm
     (tmp_path / "mine.toml").write_text(table, encoding="utf-8")
     done = run_python("\n".join(fences(document, "python")), tmp_path)
     assert done.returncode == 0, done.stderr
-    (shown,) = fences(document, "text")
-    for line in (each for each in shown.splitlines() if each != "..."):
+    for line in (each for shown in fences(document, "text") for each in shown.splitlines() if each != "..."):
         assert f"{line}\n" in done.stdout
     assert "conversion_energy 2.5e-13 J [measured] 7 bit SAR converter of our test chip\n" in done.stdout
 
@@ -227,3 +230,12 @@ def test_the_network_of_its_document_learns(tmp_path: Path) -> None:
     done = run_python(script, tmp_path)
     assert done.returncode == 0, done.stderr
     assert int(re.search(r"(\d+)% right with half of the edges pruned", done.stdout)[1]) > 90
+
+
+def test_the_network_of_the_training_document_learns_on_the_array(tmp_path: Path) -> None:
+    (script,) = fences(DOCS / "training.md", "python")
+    write_small_digits(tmp_path / "sets")
+    done = run_python(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert float(re.search(r"([\d.]+)% on the board, [\d.]+% in float32", done.stdout)[1]) > 50  # of four classes
+    assert re.search(r"after each epoch: \[(0\.\d+ *){3}\]", done.stdout), done.stdout
