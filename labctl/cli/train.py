@@ -46,7 +46,7 @@ _OF_ANOTHER_RUN = {"array_name": "--array", "seed": "--seed", "all_cells": "--al
 @click.option("--batch", type=int, help="Samples learnt from at once.  [default: that of the task]")
 @click.option("--rate", type=float, help="Learning rate.  [default: that of the task and batch]")
 @click.option("--decay", type=float, help="What the rate is multiplied by after each epoch.")
-@click.option("--devices", type=int, help="Pairs of devices a weight stands on.  [default: 1]")
+@click.option("--devices", type=int, help="Pairs of devices a weight stands on.  [default: of the task]")
 @click.option("--refresh-images", type=int, help="Samples between refreshes of saturated pairs; 0: never.")
 @click.option("--rounding", type=click.Choice(["truncate", "floor"]), help="Of what has accumulated, to pulses.")
 @click.option("--dac-bits", type=int, help="Of what is multiplied; 0: the board's own.  [default: 8]")
@@ -206,7 +206,19 @@ def _of_text(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _of_pictures(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [("of real pictures", f"{found['score_real']:.2%}")] if "score_real" in found else []
+    """The score alone would not say whether it draws one digit only."""
+    if "score_real" not in found:
+        return []
+    drawn = (("pictures", ""), ("pictures, float32", "_float"), ("real pictures", "_real"))
+    return [
+        (
+            label,
+            f"{found[f'score{of}']:.2%} sure, balance of digits {found[f'balance{of}']:.2f}, "
+            f"inception {found[f'inception{of}']:.2f}",
+        )
+        for label, of in drawn
+        if f"score{of}" in found
+    ]
 
 
 def _curve(accuracies: list[float]) -> str:

@@ -19,7 +19,8 @@ from labctl.learning.mixed_precision.training import Course, Progress, batches_p
 from labctl.learning.placement import Placement, place_sparing
 from labctl.learning.trainable.network import TrainableNetwork
 from labctl.protocols.checkpoints import beneath, within
-from labctl.protocols.training.devices import WeightDevices, reset_cells
+from labctl.protocols.training.compensating import Reference, referred
+from labctl.protocols.training.devices import Purpose, WeightDevices, reset_cells
 from labctl.protocols.training.judging import Verdict, judge
 from labctl.protocols.training.settings import TrainingSettings
 from labctl.steps import Step
@@ -28,6 +29,9 @@ Float32 = NDArray[np.float32]
 
 _STEPS = 20
 """An epoch is told of in, at least: what happens within is in the steps' figures."""
+
+_PACE = 100
+"""Samples after which time is given to them, where they are to have some."""
 
 _TAIL = 0.01
 _LEAST_DEVIATION = 0.1
@@ -48,7 +52,10 @@ class BoardTraining:
 
     Attributes:
         stuck: (cells,) that do not follow a RESET.
+        batches, images: learnt from so far.
         image_time: s of the array's clock that a sample took, on the mean of what was trained last.
+        ended: s since 1970, when the last pulse was given.
+        reference: what products were like right after training; None before, and where no rest is asked for.
         curve: of the epochs done.
         before, after: (cells,) S of the devices before the first epoch and after the last; NaN for those that are not
             the network's.
@@ -70,7 +77,10 @@ class BoardTraining:
         self.curve = Curve()
         self.epoch = 0
         self.images = 0
+        self.batches = 0
         self.image_time = float(settings.image_time)
+        self.ended = 0.0
+        self.reference: Reference | None = None
         self.before = self.after = np.full(array.geometry.cells, np.nan, np.float32)
         self.verdict: Verdict | None = None
         self._told: dict[str, int] = {}
@@ -129,53 +139,75 @@ class BoardTraining:
         )
 
     def train(self) -> Generator[Step, None, None]:
-        """Every epoch that is left; each ends with a step that has a checkpoint."""
-        learner = self.learner
+        """Every batch that is left; each epoch ends with a step that has a checkpoint."""
         per_epoch = batches_per_epoch(self.network, self.data, self.course)
         every = max(per_epoch // _STEPS, 1)
-        clock = self.array.clock
-        began, refreshed, first = clock.now(), 0, self.images
-        started, running = time.perf_counter(), _Running()
-        for progress in train(self.network, learner, self.data, self.course, done=self.epoch * per_epoch):
+        lap, running = _Lap.begun(self), _Running()
+        for progress in train(self.network, self.learner, self.data, self.course, done=self.batches):
             running.add(progress)
-            self.images += progress.samples
-            refreshed += progress.samples
-            if self.settings.refresh_every and refreshed >= self.settings.refresh_every:
-                refreshed = 0
-                self.devices.refresh()
-                self._wait(began, self.images - first)
+            self._after_batch(progress, lap)
             done = (progress.batch, self.course.epochs * per_epoch)
             if progress.ends_epoch:
-                self.devices.flush()
-                self.epoch = progress.epoch + 1
-                self.curve.seconds.append(time.perf_counter() - started)
-                self.image_time = (clock.now() - began) / (self.images - first)
+                self._close_lap(lap)
                 yield self._end_epoch(running, done)
-                began, refreshed, first = clock.now(), 0, self.images
-                started, running = time.perf_counter(), _Running()
+                lap, running = _Lap.begun(self), _Running()
             elif progress.batch % every == 0:
                 yield Step("train", self._scalars() | running.scalars(progress.epoch + 1), progress=done)
 
-    def _wait(self, began: float, images: int) -> None:
-        """Until so many samples since the time `began` have had their time."""
+    def _after_batch(self, progress: Progress, lap: _Lap) -> None:
+        """Count it; give the samples their time; look for saturated pairs where it is time."""
+        before, self.images = self.images, self.images + progress.samples
+        self.batches = progress.batch
+        if self.settings.image_time and before // _PACE < self.images // _PACE:
+            self._wait(lap)
+        every = self.settings.refresh_every
+        if every and before // every < self.images // every:
+            self.devices.refresh()
+
+    def _wait(self, lap: _Lap) -> None:
+        """Until the samples of the lap have had their time."""
+        self.array.clock.sleep_until(lap.since + (self.images - lap.images) * float(self.settings.image_time))
+
+    def _close_lap(self, lap: _Lap) -> None:
+        """An epoch, or what was left of one, is over: its last pulses, and what it took."""
+        self.devices.flush()
         if self.settings.image_time:
-            self.array.clock.sleep_until(began + images * float(self.settings.image_time))
+            self._wait(lap)
+        self.ended = self.array.clock.now()
+        self.image_time = (self.ended - lap.since) / (self.images - lap.images)
+        self.curve.seconds.append(time.perf_counter() - lap.started)
 
     def _end_epoch(self, running: _Running, done: tuple[float, float]) -> Step:
-        values = self._scalars() | running.scalars(self.epoch)
+        values = self._scalars() | running.scalars(self.epoch + 1)
+        self.epoch += 1
         self.curve.loss.append(running.loss)
         self.devices.forget_offsets()
+        accuracy = float("nan")
         if self.settings.judge or self.epoch == self.course.epochs:
             self.verdict = self.judge()
-            values |= self.verdict.scalars
-        self.curve.accuracy.append(self.verdict.accuracy if self.verdict and self.settings.judge else float("nan"))
+            accuracy, values = self.verdict.accuracy, {**values, **self.verdict.scalars}
+        self.curve.accuracy.append(accuracy)
         return Step("judge", values, self.maps(), done, self.checkpoint())
 
     def end(self) -> Step:
-        """Training is over: how the devices are."""
+        """Training is over: how the devices are, and what products with them are like."""
         self.devices.read_all()
         self.after = self.devices.conductance.copy()
-        return Step("train", {}, self.maps())
+        if self.settings.rest:
+            tallies = copy.deepcopy(self.devices.tallies)
+            self.reference = referred(self.network, self.devices, self.data)
+            self.devices.tallies = tallies
+        return Step("train", {}, self.maps(), checkpoint=self.checkpoint())
+
+    def stop(self) -> Step:
+        """Training breaks off here, and can go on from here."""
+        self.devices.flush()
+        return Step("done", self._scalars(), self.maps(), checkpoint=self.checkpoint())
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether `end` was recorded."""
+        return bool(np.isfinite(self.after).any())
 
     def judge(self) -> Verdict:
         """On the board, as the devices are; the products are no part of what training takes."""
@@ -201,7 +233,7 @@ class BoardTraining:
         chances, pulsed = weights * new.pop("batches"), new.pop("pulsed")
         return {
             "images": self.images,
-            "rate": self.course.rate_of(min(self.epoch, self.course.epochs - 1)),
+            "rate": self.course.rate_of(self.epoch),
             "sparsity": 1 - pulsed / chances if chances else float("nan"),
             **new,
         }
@@ -211,7 +243,7 @@ class BoardTraining:
         counts, devices = self.learner.counts, self.devices
         return {
             "batches": counts.batches,
-            "pulses": sum(counts.pulses),
+            "pulses": int(devices.given[Purpose.UPDATE].sum()),
             "pulsed": sum(counts.pulsed),
             "resets": 2 * devices.refreshed,
             "refreshed": devices.refreshed,
@@ -235,8 +267,9 @@ class BoardTraining:
     def checkpoint(self) -> dict[str, NDArray[Any]]:
         """All that it takes to go on from here with the devices as they are then."""
         return {
-            "epoch": np.array(self.epoch),
-            "images": np.array(self.images),
+            "progress": np.array([self.epoch, self.batches, self.images]),
+            "times": np.array([self.image_time, self.ended]),
+            "after": self.after,
             "seed": np.array(self.seed),
             "identity": self.identity(),
             "before": self.before,
@@ -245,6 +278,7 @@ class BoardTraining:
             **beneath("learner", self.learner.state()),
             **beneath("devices", self.devices.state()),
             **beneath("network", self.network.state()),
+            **beneath("reference", {} if self.reference is None else self.reference.state()),
         }
 
     def identity(self) -> NDArray[np.uint8]:
@@ -261,8 +295,9 @@ class BoardTraining:
         then, now = (each.tobytes().decode() for each in (checkpoint["identity"], self.identity()))
         if then != now:
             raise RunError(f"this is not what the network was trained with: then {then}; now {now}")
-        self.epoch, self.images = int(checkpoint["epoch"]), int(checkpoint["images"])
-        self.before = checkpoint["before"]
+        self.epoch, self.batches, self.images = checkpoint["progress"].tolist()
+        self.image_time, self.ended = checkpoint["times"].tolist()
+        self.before, self.after = checkpoint["before"], checkpoint["after"]
         self.stuck = np.unpackbits(checkpoint["stuck"], count=len(self.stuck)).astype(bool)
         self._stand()
         self.curve = Curve(*checkpoint["curve"].tolist())
@@ -270,6 +305,8 @@ class BoardTraining:
         self._learn_from_here()
         self.learner.restore(within(checkpoint, "learner"))
         self.network.restore(within(checkpoint, "network"))
+        if reference := within(checkpoint, "reference"):
+            self.reference = Reference.of(reference)
         self.devices.read_all()
         self._told = self._totals()
 
@@ -287,10 +324,16 @@ def placed(
 
     Raises SettingsError where they do not stand on the array at once.
     """
+    exclude = settings.exclude
+    if exclude is not None and (exclude.shape != shape or exclude.dtype != np.bool_):
+        raise SettingsError(
+            f"$.exclude: truths of shape {shape} are wanted, not {exclude.dtype} of shape {exclude.shape}"
+        )
     layers = [layer.shape for layer in network.layers for _ in range(settings.pairs)]
-    placement = place_sparing(layers, shape, stuck, settings.exclude, settings.most_dead)
-    if placement.tiles > 1:
-        wanted = 2 * sum(inputs * outputs for inputs, outputs in layers)
+    wanted = 2 * sum(inputs * outputs for inputs, outputs in layers)
+    fits = wanted <= shape[0] * shape[1]
+    placement = place_sparing(layers, shape, stuck, exclude, settings.most_dead) if fits else None
+    if placement is None or placement.tiles > 1:
         raise SettingsError(
             f"$.network: {network.name} takes {wanted:,} devices, whose blocks do not stand on an array of {shape[0]} "
             f"x {shape[1]} cells at once, as training needs: choose a smaller network or fewer devices a weight"
@@ -309,6 +352,19 @@ def course_of(settings: TrainingSettings, seed: int) -> Course:
         decay=task.decay if settings.decay is None else settings.decay,
         seed=seed,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Lap:
+    """Where an epoch, or the rest of one, began. since: s on the array's clock. started: s on the one on the wall."""
+
+    since: float
+    images: int
+    started: float
+
+    @classmethod
+    def begun(cls, training: BoardTraining) -> _Lap:
+        return cls(training.array.clock.now(), training.images, time.perf_counter())
 
 
 class _Running:

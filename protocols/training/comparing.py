@@ -6,7 +6,8 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from labctl.learning.mixed_precision.comparing import ModelSettings, train_baseline
-from labctl.learning.mixed_precision.models import Converters, Refresh
+from labctl.learning.mixed_precision.devices import Refresh
+from labctl.learning.mixed_precision.models import Converters
 from labctl.learning.mixed_precision.training import batches_per_epoch
 from labctl.learning.trainable.network import Products, TrainableNetwork
 from labctl.protocols.training.board import BoardTraining
@@ -20,10 +21,12 @@ _EVERY = 2000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Compared:
-    """curve: accuracy after each epoch. verdict: the last one."""
+    """curve: accuracy after each epoch. verdict: the last one. pulses, resets: of all devices, where there are any."""
 
     curve: tuple[float, ...]
     verdict: Verdict
+    pulses: int
+    resets: int
 
 
 def compare(training: BoardTraining, found: dict[str, Compared]) -> Generator[Step, None, None]:
@@ -45,7 +48,8 @@ def compare(training: BoardTraining, found: dict[str, Compared]) -> Generator[St
             try:
                 progress = next(course_of_baseline)
             except StopIteration as end:
-                found[name] = Compared(end.value.curve, verdicts[-1])
+                done = end.value
+                found[name] = Compared(done.curve, verdicts[-1], done.pulses, done.resets)
                 break
             samples += progress.samples
             if samples >= _EVERY:

@@ -7,6 +7,7 @@ noise included. Pulses are ordered with no look at what they did.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Any
@@ -15,18 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.array import Cells, LineProduct, LineWindow, MemoryArray, Operation, PulseBatch
+from labctl.learning.mixed_precision.devices import Refresh, dealt
 from labctl.learning.mixed_precision.quantising import FULL_CODE, codes
 from labctl.learning.placement import Block, Placement
 from labctl.protocols.training.settings import PulseShape, TrainingSettings
 
 Float32 = NDArray[np.float32]
 
-FULL_SCALES = (8e-6, 31.25e-6, 125e-6, 500e-6, 2e-3)
-"""A, that products are asked to hold: a converter that saturates is given the next one."""
-
 _ZEROS = 64  # vectors without input, by which offsets are found
 _TRUSTED = 4096  # vectors for which they hold: they go with what the lines conduct, which changes while it learns
-_HEADROOM = 2.0  # of the first range over the largest current seen
+_WIDEST = 2e-3  # A, of a converter's range, with which products begin
+_HEADROOM = 2.0  # of the range over the largest current that was seen with it
+_WIDER = 4.0  # times the range is asked for next
+_FULL, _FEW = 1e-3, 10  # share of conversions at an end of the converter, above which it is, and how many at least
 
 
 @dataclass(slots=True)
@@ -36,6 +38,14 @@ class ProductCounts:
     vectors: int = 0
     conversions: int = 0
     saturated: int = 0
+
+
+class Purpose(enum.IntEnum):
+    """What SET pulses are given for."""
+
+    PREPARE = 0
+    UPDATE = 1
+    REFRESH = 2
 
 
 @dataclass(slots=True)
@@ -55,17 +65,40 @@ class _Part:
     """A block's share in the products of a layer, in one direction.
 
     given, gives: of the layer's inputs and outputs (backward: the other way round) those that the block has.
-    full_scale: which of FULL_SCALES; None: to be found. offset: A, what the lines show for no input, as it was `since`
-    vectors ago; None: to be found.
+    full_scale: A, of the converter; None: to be found. converted, saturated: conversions since, and those at an end;
+    share: of the latter, with the range before. is_fixed: it stays. offset: A, what the lines show for no input, as it
+    was `since` vectors ago; None: to be found.
     """
 
     window: LineWindow
     given: slice
     gives: slice
     lines: int
-    full_scale: int | None = None
+    full_scale: float | None = None
     offset: Float32 | None = None
     since: int = 0
+    converted: int = 0
+    saturated: int = 0
+    share: float | None = None
+    is_fixed: bool = False
+
+    def note(self, converted: int, saturated: int) -> None:
+        """Count conversions, and those at an end of the converter; where there are too many, it gets a wider range.
+
+        Where that does not halve their share it is not the range, but a converter that is stuck, say: it is taken back.
+        """
+        self.converted += converted
+        self.saturated += saturated
+        if self.is_fixed or self.saturated < max(_FEW, _FULL * self.converted) or self.full_scale is None:
+            return
+        before, self.share = self.share, self.saturated / self.converted
+        if before is not None and self.share > before / 2:
+            self.full_scale, self.is_fixed = self.full_scale / _WIDER, True
+        elif self.full_scale * _WIDER <= _WIDEST:
+            self.full_scale *= _WIDER
+        else:
+            self.is_fixed = True
+        self.offset, self.converted, self.saturated = None, 0, 0
 
 
 @dataclass(slots=True, eq=False)
@@ -75,8 +108,8 @@ class WeightDevices:
     placement: of every layer as often as a weight has pairs, one after another. siemens: what the pairs of a weight
     of 1 differ by in all, of each layer. granules: what one pulse is taken to add to a weight.
 
-    set_pulses, resets: (cells,) that each has had. refreshed: pairs reset and rewritten.
-    tallies, refresh_reads: of each layer. conductance: (cells,) S, as each was last read; NaN where none was.
+    set_pulses, resets: (cells,) that each has had. given: (purposes, layers) SET pulses. refreshed: pairs reset and
+    rewritten. tallies, refresh_reads: of each layer. conductance: (cells,) S, as last read; NaN where none was.
     """
 
     array: MemoryArray
@@ -88,12 +121,14 @@ class WeightDevices:
     reads: int = 0
     set_pulses: NDArray[np.uint32] = field(init=False)
     resets: NDArray[np.uint16] = field(init=False)
+    given: NDArray[np.int64] = field(init=False)
     conductance: Float32 = field(init=False)
     tallies: list[LayerTally] = field(init=False)
     refresh_reads: list[int] = field(init=False)
     _parts: dict[tuple[int, bool, tuple[int, int] | None], list[_Part]] = field(default_factory=dict)
     _due: list[tuple[Cells, NDArray[np.int16]]] = field(default_factory=list)
-    _pulsed: list[tuple[int, NDArray[np.intp]]] = field(default_factory=list)
+    _pulsed: list[NDArray[np.bool_]] = field(init=False)
+    _layer_of: NDArray[np.uint8] = field(init=False)
     _turns: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -102,6 +137,9 @@ class WeightDevices:
         self.resets = np.zeros(cells, np.uint16)
         self.conductance = np.full(cells, np.nan, np.float32)
         self._turns = [0] * self.layers
+        self.given = np.zeros((len(Purpose), self.layers), np.int64)
+        self._pulsed = [np.zeros(self.placement.plus[number * self.pairs].size, bool) for number in range(self.layers)]
+        self._layer_of = self.placement.layer_map(0).ravel() // np.uint8(self.pairs)
         self.tallies = [LayerTally() for _ in range(self.layers)]
         self.refresh_reads = [0] * self.layers
 
@@ -156,7 +194,7 @@ class WeightDevices:
     def _currents(self, driven: NDArray[np.int16], parts: Sequence[_Part], backward: bool) -> list[Float32]:
         """A, of each part, all in one exchange, with the pulses that are due before them.
 
-        A part whose converter saturates has the next range from then on.
+        A part of which more than a thousandth saturates has a wider range from then on, if that helps.
         """
         for part in parts:
             if part.full_scale is None:
@@ -165,22 +203,20 @@ class WeightDevices:
             if part.offset is None or part.since > _TRUSTED:
                 self.flush()
                 self._find_offset(driven, part, backward)
-        offsets = [part.offset for part in parts]
+        offsets = [np.float32(0) if part.offset is None else part.offset for part in parts]
         products = [self._product(driven, part, backward) for part in parts]
         found = self.array.multiply_lines(*products, pulses=self._take_due())
         for part, each in zip(parts, found, strict=True):
             self.counts.vectors += len(driven)
             self.counts.conversions += len(driven) * part.lines
             part.since += len(driven)
-            if each.saturated:
-                self.counts.saturated += each.saturated
-                part.full_scale = min((part.full_scale or 0) + 1, len(FULL_SCALES) - 1)
-                part.offset = None
+            self.counts.saturated += each.saturated
+            part.note(len(driven) * part.lines, each.saturated)
         return [each.currents - offset for each, offset in zip(found, offsets, strict=True)]
 
     def _product(self, driven: NDArray[np.int16], part: _Part, backward: bool) -> LineProduct:
         given = driven if part.given == slice(0, driven.shape[1]) else np.ascontiguousarray(driven[:, part.given])
-        full_scale = FULL_SCALES[-1 if part.full_scale is None else part.full_scale]
+        full_scale = _WIDEST if part.full_scale is None else part.full_scale
         return LineProduct(
             given, part.window, float(self.settings.voltage), full_scale, self.settings.adc_bits, backward
         )
@@ -191,9 +227,7 @@ class WeightDevices:
         self.counts.vectors += len(driven)
         self.counts.conversions += len(driven) * part.lines
         wanted = _HEADROOM * (1 + backward) * float(np.abs(found.currents).max(initial=0))
-        part.full_scale = next(
-            (number for number, full_scale in enumerate(FULL_SCALES) if full_scale >= wanted), len(FULL_SCALES) - 1
-        )
+        part.full_scale = min(wanted, _WIDEST)
 
     def _find_offset(self, driven: NDArray[np.int16], part: _Part, backward: bool) -> None:
         """By products of nothing: what converters, amplifier and drivers that are not quite at 0 V add to all."""
@@ -239,26 +273,12 @@ class WeightDevices:
         """Have the devices of `edges` (n,), flat in (inputs, outputs) and increasing, SET so often before the next
         product: with a count above 0 the + device, below 0 the - device.
         """
-        if self.settings.refresh_every:
-            self._pulsed.append((layer, edges))
-        for place, part in enumerate(self._dealt(layer, counts)):
+        self._pulsed[layer][edges] = True
+        turn, self._turns[layer] = self._turns[layer], (self._turns[layer] + 1) % self.pairs
+        for place, part in enumerate(dealt(np.abs(counts), self.pairs, turn)):
             chosen = np.flatnonzero(part)
             if len(chosen):
-                self._due.append((self._cells(layer, place, edges[chosen], part[chosen] > 0), np.abs(part[chosen])))
-
-    def _dealt(self, layer: int, counts: NDArray[np.int16]) -> list[NDArray[np.int16]]:
-        """Pulses of weights with several pairs: a counter that all weights of a layer share says whose turn it is.
-
-        (Boybat et al., Nat. Commun. 9, 2514, 2018.)
-        """
-        if self.pairs == 1:
-            return [counts]
-        size, first = np.abs(counts.astype(np.int32)), self._turns[layer]
-        self._turns[layer] = (first + 1) % self.pairs
-        return [
-            (np.sign(counts) * ((size + self.pairs - 1 - (place - first) % self.pairs) // self.pairs)).astype(np.int16)
-            for place in range(self.pairs)
-        ]
+                self._due.append((self._cells(layer, place, edges[chosen], counts[chosen] > 0), part[chosen]))
 
     def flush(self) -> None:
         """Give the pulses that are due, all in one exchange."""
@@ -271,9 +291,9 @@ class WeightDevices:
             return []
         cells, counts = (np.concatenate(each) for each in zip(*self._due, strict=True))
         self._due.clear()
-        return self._train(cells, counts)
+        return self._train(cells, counts, Purpose.UPDATE)
 
-    def _train(self, cells: Cells, counts: NDArray[Any]) -> list[PulseBatch]:
+    def _train(self, cells: Cells, counts: NDArray[Any], purpose: Purpose) -> list[PulseBatch]:
         """SET pulses on distinct `cells`, so many on each: a batch for every one of the train.
 
         Cells that are excluded get none.
@@ -284,6 +304,7 @@ class WeightDevices:
         order = np.argsort(cells)
         cells, counts = cells[order], counts[order]
         self.set_pulses[cells] += counts.astype(np.uint32)
+        self.given[purpose] += np.bincount(self._layer_of[cells], counts, self.layers).astype(np.int64)
         batches = []
         while len(cells):
             batches.append(pulse_batch(self.array, Operation.SET, cells, self.settings.set))
@@ -303,7 +324,7 @@ class WeightDevices:
         """SET a share of the network's devices, which have been RESET, once: random weights."""
         own = self._own()
         chosen = own[rng.random(len(own)) < self.settings.initial]
-        batches = self._train(chosen, np.ones(len(chosen), np.int16))
+        batches = self._train(chosen, np.ones(len(chosen), np.int16), Purpose.PREPARE)
         if batches:
             self.array.pulse(*batches)
 
@@ -329,39 +350,39 @@ class WeightDevices:
         add up to the difference, but `refresh_pulses` at most.
         """
         self.flush()
-        pulsed, self._pulsed = self._pulsed, []
-        edges: dict[int, list[NDArray[np.intp]]] = {}
-        for layer, each in pulsed:
-            edges.setdefault(layer, []).append(each)
-        pairs = [self._pairs(layer, np.unique(np.concatenate(each))) for layer, each in edges.items()]
-        if not pairs:
-            return
-        for layer, (plus, _) in zip(edges, pairs, strict=True):
-            self.refresh_reads[layer] += 2 * len(plus)
+        pairs = []
+        for layer, pulsed in enumerate(self._pulsed):
+            edges = np.flatnonzero(pulsed)
+            pulsed[edges] = False
+            pairs.append(self._pairs(layer, edges))
+            self.refresh_reads[layer] += 2 * len(pairs[-1][0])
         plus, minus = (np.concatenate(side) for side in zip(*pairs, strict=True))
+        if not len(plus):
+            return
         order = np.argsort(both := np.concatenate([plus, minus]))
         found = np.empty(len(both), np.float32)
         found[order] = self._read(both[order])
         high, low = found[: len(plus)], found[len(plus) :]
-        difference = high - low
-        full = np.maximum(high, low) > self.settings.refresh_above
-        full &= np.abs(difference) < self.settings.refresh_difference
+        full = self._rule.saturated(high, low)
+        if self.settings.exclude is not None:
+            full &= ~(self.settings.exclude.ravel()[plus] | self.settings.exclude.ravel()[minus])
         if full.any():
-            self._rewrite(plus[full], minus[full], difference[full])
+            self._rewrite(plus[full], minus[full], (high - low)[full])
+
+    @property
+    def _rule(self) -> Refresh:
+        settings = self.settings
+        above, difference = float(settings.refresh_above), float(settings.refresh_difference)
+        return Refresh(above, difference, settings.refresh_pulses, float(settings.refresh_step))
 
     def _rewrite(self, plus: Cells, minus: Cells, difference: Float32) -> None:
-        if self.settings.exclude is not None:
-            kept = ~(self.settings.exclude.ravel()[plus] | self.settings.exclude.ravel()[minus])
-            plus, minus, difference = plus[kept], minus[kept], difference[kept]
         cells = np.sort(np.concatenate([plus, minus]))
         self.resets[cells] += np.uint16(1)
         self.refreshed += len(plus)
-        wanted = np.rint(np.abs(difference) / float(self.settings.refresh_step)).astype(np.int16)
-        counts = np.minimum(wanted, self.settings.refresh_pulses)
-        some = counts > 0
-        raised = np.where(difference > 0, plus, minus)
+        counts = self._rule.sets(difference)
+        some, raised = counts > 0, np.where(difference > 0, plus, minus)
         reset = pulse_batch(self.array, Operation.RESET, cells, self.settings.reset)
-        self.array.pulse(reset, *self._train(raised[some], counts[some]))
+        self.array.pulse(reset, *self._train(raised[some], counts[some], Purpose.REFRESH))
 
     def _pairs(self, layer: int, edges: NDArray[np.intp]) -> tuple[Cells, Cells]:
         """The + and the - devices of all pairs of `edges`."""
@@ -403,6 +424,7 @@ class WeightDevices:
             "siemens": np.array(self.siemens),
             "set_pulses": self.set_pulses,
             "resets": self.resets,
+            "given": self.given,
             "conductance": self.conductance,
             "refreshed": np.array(self.refreshed),
             "reads": np.array(self.reads),
@@ -415,14 +437,13 @@ class WeightDevices:
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `state` gave, with the devices as they are now."""
         self.siemens = tuple(state["siemens"].tolist())
-        for name in ("set_pulses", "resets", "conductance"):
+        for name in ("set_pulses", "resets", "given", "conductance"):
             np.copyto(getattr(self, name), state[name])
         self.refreshed, self.reads = int(state["refreshed"]), int(state["reads"])
         self.refresh_reads, self._turns = state["refresh_reads"].tolist(), state["turns"].tolist()
         self.counts = ProductCounts(*state["counts"].tolist())
-        edges = [self.placement.plus[number * self.pairs].size for number in range(self.layers)]
-        self._pulsed = [(number, np.arange(count)) for number, count in enumerate(edges)]  # nobody knows which were
-        self.tallies = [LayerTally(*tally) for tally in state["tallies"].tolist()]
+        for pulsed in self._pulsed:
+            pulsed[:] = True  # nobody knows which were
 
 
 def reset_cells(array: MemoryArray, settings: TrainingSettings) -> tuple[Cells, NDArray[np.bool_]]:

@@ -55,7 +55,7 @@ def _trained(
     try:
         yield from training.train()
     except StopRequested:
-        yield Step("done", {}, training.maps())
+        yield training.stop()
         raise
     found = yield from _after(training)
     yield Step("done", {}, training.maps(), checkpoint=training.checkpoint())
@@ -64,14 +64,14 @@ def _trained(
 
 def _after(training: BoardTraining) -> Generator[Step, None, dict[str, Any]]:
     """What came of it: by the last judgement, after rests, and beside the baselines."""
-    ended = training.array.clock.now()
-    yield training.end()
+    if not training.has_ended:
+        yield training.end()
     if training.verdict is None:  # resumed after its last epoch
         training.verdict = training.judge()
     rests: list[Rested] = []
     others: dict[str, Compared] = {}
     with contextlib.suppress(StopRequested):  # what is done by then counts
-        yield from rest(training, ended, rests)
+        yield from rest(training, rests)
         yield from compare(training, others)
     return summary(training, rests, others)
 
@@ -135,8 +135,8 @@ VARIABLES = (
     Variable("after", "time of rest before the network was judged", unit="s"),
     Variable("accuracy_compensated", "accuracy on the test samples with drift compensated, on the board"),
     Variable("layer", "layer of the cell's weight; 255: none", ("row", "col"), "u1"),
-    Variable("pulses_set", "SET pulses that the cell was given", ("row", "col"), "u4"),
-    Variable("resets", "RESET pulses that the cell was given", ("row", "col"), "u2"),
+    Variable("pulses_set", "SET pulses that the cell was given, but for superseded ones", ("row", "col"), "u4"),
+    Variable("resets", "RESET pulses that the cell was given, but for superseded ones", ("row", "col"), "u2"),
     Variable("conductance", "conductance at the last reading", ("row", "col"), unit="S"),
 )
 

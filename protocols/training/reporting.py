@@ -12,6 +12,7 @@ from labctl.learning.accounts import Figures, LayerCounts, TrainingCounts, compa
 from labctl.learning.trainable.lstm import Lstm
 from labctl.protocols.training.board import BoardTraining
 from labctl.protocols.training.comparing import Compared
+from labctl.protocols.training.devices import Purpose
 from labctl.protocols.training.judging import Verdict, written
 from labctl.protocols.training.resting import Rested
 from labctl.steps import Result
@@ -28,7 +29,8 @@ def summary(training: BoardTraining, rests: Sequence[Rested], others: Mapping[st
     assert verdict is not None
     own = np.concatenate([devices.cells(number) for number in range(devices.layers)])
     cells = len(own)
-    pulses, resets = sum(counts.pulses), 2 * devices.refreshed
+    pulses, rewriting = (int(devices.given[purpose].sum()) for purpose in (Purpose.UPDATE, Purpose.REFRESH))
+    resets = 2 * devices.refreshed
     weights = sum(layer.inputs * layer.outputs for layer in training.network.layers)
     of_float = others.get("float")
     return {
@@ -47,10 +49,12 @@ def summary(training: BoardTraining, rests: Sequence[Rested], others: Mapping[st
         "accuracy_float": of_float.verdict.accuracy if of_float else None,
         "published": training.settings.of_task.published_of(training.network.name),
         "baselines": {name: each.verdict.accuracy for name, each in others.items()},
+        "baseline_pulses": {name: {"pulses": each.pulses, "resets": each.resets} for name, each in others.items()},
         "curve": training.curve.accuracy,
         "loss_curve": training.curve.loss,
         "pulses": pulses,
         "pulses_per_device": pulses / cells,
+        "pulses_of_refresh": rewriting,
         "resets": resets,
         "resets_per_device": resets / cells,
         "refreshed": devices.refreshed,
@@ -88,7 +92,7 @@ def account(training: BoardTraining) -> dict[str, Any]:
                 forward=tally.forward,
                 backward=tally.backward,
                 inputs_back=tally.inputs_back or layer.inputs,
-                set_pulses=float(devices.set_pulses[cells].sum(dtype=np.int64)),
+                set_pulses=float(devices.given[[Purpose.UPDATE, Purpose.REFRESH], number].sum()),
                 reset_pulses=float(devices.refresh_resets(number)),
                 reads=devices.refresh_reads[number],
                 conductance=float(training.after[cells].mean()),
@@ -106,7 +110,7 @@ def account(training: BoardTraining) -> dict[str, Any]:
 
 def _layers(training: BoardTraining) -> list[dict[str, Any]]:
     """Of each layer its size, its devices, and what they were given."""
-    found, devices, counts = [], training.devices, training.learner.counts
+    found, devices = [], training.devices
     for number, layer in enumerate(training.network.layers):
         cells = devices.cells(number)
         found.append(
@@ -117,8 +121,9 @@ def _layers(training: BoardTraining) -> list[dict[str, Any]]:
                 "products": layer.products,
                 "weights": layer.inputs * layer.outputs,
                 "cells": len(cells),
-                "pulses": counts.pulses[number],
-                "pulses_per_device": counts.pulses[number] / len(cells),
+                "pulses": int(devices.given[Purpose.UPDATE, number]),
+                "pulses_per_device": float(devices.given[Purpose.UPDATE, number] / len(cells)),
+                "pulses_of_refresh": int(devices.given[Purpose.REFRESH, number]),
                 "resets": devices.refresh_resets(number),
                 "granule": devices.granules[number],
                 "weight_per_siemens": 1 / devices.siemens[number],

@@ -7,10 +7,9 @@ from typing import Literal
 import msgspec
 import numpy as np
 
+from labctl.learning.mixed_precision.comparing import BaselineName
 from labctl.learning.trainable.tasks import TRAINING_TASKS, TrainingTask
 from labctl.units import Second, Siemens, Volt
-
-Baseline = Literal["float", "ideal", "granularity", "pcm"]
 
 
 class PulseShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,7 +83,7 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     image_time: Second = Second(0.0)
     judge: bool = True
     rest: tuple[Second, ...] = ()
-    baselines: tuple[Baseline, ...] = ("float", "ideal", "granularity", "pcm")
+    baselines: tuple[BaselineName, ...] = ("float", "ideal", "granularity", "pcm")
     most_dead: float = 0.5
     exclude: np.ndarray | None = None
 
@@ -95,8 +94,8 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
                 raise ValueError(f"{name} must be at least 1, not {value}")
         for name in ("rate", "weight_per_siemens"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise ValueError(f"{name} must be more than 0 and finite, not {value:g}")
+            if value is not None and not 0 < value < 1e15:
+                raise ValueError(f"{name} must be more than 0 and below 1e15, not {value:g}")
         if self.decay is not None and not 0 < self.decay <= 1:
             raise ValueError(f"decay must be more than 0 and at most 1, not {self.decay:g}")
         if not 1 <= self.most_pulses <= 1000:
@@ -113,6 +112,8 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ValueError(f"{name} must not be negative, not {value}")
+        if self.refresh_pulses > 1000:
+            raise ValueError(f"refresh_pulses must be at most 1000, not {self.refresh_pulses}")
         if self.dac_bits is not None and not 2 <= self.dac_bits <= 16:
             raise ValueError(f"dac_bits must be 2 to 16, not {self.dac_bits}")
         if not 8 <= self.adc_bits <= 14:

@@ -16,8 +16,9 @@ import numpy as np
 
 from labctl.learning.datasets import Dataset
 from labctl.learning.mixed_precision.accumulator import MixedPrecision, Rounding
+from labctl.learning.mixed_precision.devices import Refresh
 from labctl.learning.mixed_precision.float_weights import FloatWeights
-from labctl.learning.mixed_precision.models import Converters, GranularDevices, IdealDevices, PcmDevices, Refresh
+from labctl.learning.mixed_precision.models import Converters, GranularDevices, IdealDevices, PcmDevices
 from labctl.learning.mixed_precision.phase_change import PhaseChange
 from labctl.learning.mixed_precision.training import Course, Learner, Progress, train
 from labctl.learning.trainable.network import Products, TrainableNetwork

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.errors import UsageError
+from labctl.learning.mixed_precision.devices import Refresh, dealt
 from labctl.learning.mixed_precision.float_weights import FloatWeights
 from labctl.learning.mixed_precision.phase_change import PhaseChange
 from labctl.learning.mixed_precision.quantising import Converter, quantised
@@ -35,20 +36,6 @@ class Converters:
 
     dac_bits: int | None = 8
     adc_bits: int = 14
-
-
-@dataclass(frozen=True, slots=True)
-class Refresh:
-    """Which pairs are saturated: one device above `above`, S, the difference below `difference`, S.
-
-    They are RESET and get as many blind SET pulses as are taken to add up to the difference, but `pulses` at most: a
-    device just RESET gains `step`, S, by each.
-    """
-
-    above: float = 8e-6
-    difference: float = 6e-6
-    pulses: int = 3
-    step: float = 1.5e-6
 
 
 @dataclass(slots=True)
@@ -214,8 +201,9 @@ class PcmDevices(ConvertedProducts):
     def pulse(self, layer: int, edges: NDArray[np.intp], counts: NDArray[np.int16], /) -> None:
         pairs = self._pairs[layer]
         first = (counts < 0) * np.intp(self._devices * pairs.weights.size) + edges
-        for number, dealt in enumerate(self._dealt(pairs, np.abs(counts.astype(np.int32)))):
-            self._set(pairs, first + number * pairs.weights.size, dealt)
+        turn, pairs.turn = pairs.turn, (pairs.turn + 1) % self._devices
+        for number, own in enumerate(dealt(np.abs(counts.astype(np.int32)), self._devices, turn)):
+            self._set(pairs, first + number * pairs.weights.size, own)
         self._show(pairs, edges)
         pairs.touched[edges] = True
 
@@ -282,17 +270,6 @@ class PcmDevices(ConvertedProducts):
         self._set_once(pairs, chosen)
         self._show(pairs, slice(None))
 
-    def _dealt(self, pairs: _Pairs, counts: NDArray[np.int32]) -> list[NDArray[np.int32]]:
-        """`counts` of pulses as they fall to the pairs of each weight; a counter of the layer says whose turn it is.
-
-        (Boybat et al., Nat. Commun. 9, 2514, 2018.)
-        """
-        if self._devices == 1:
-            return [counts]
-        first, pairs.turn = pairs.turn, (pairs.turn + 1) % self._devices
-        later = [(number - first) % self._devices for number in range(self._devices)]
-        return [(counts + self._devices - 1 - place) // self._devices for place in later]
-
     def _set(self, pairs: _Pairs, places: NDArray[np.intp], counts: NDArray[np.int32]) -> None:
         """Blind pulses, as many as `counts`, on devices, flat places."""
         self.counts.pulses += int(counts.sum())
@@ -316,16 +293,14 @@ class PcmDevices(ConvertedProducts):
         read += self._cells.noise(read) * self._rng.standard_normal(read.shape, np.float32)
         plus, minus = read.reshape(2, self._devices, -1)
         difference = plus - minus
-        saturated = np.maximum(plus, minus) > self._refresh.above
-        saturated &= np.abs(difference) < self._refresh.difference
+        saturated = self._refresh.saturated(plus, minus)
         number, place = np.nonzero(saturated)
         if not len(place):
             return
         difference = difference[saturated]
         raised, lowered = ((side * self._devices + number) * pairs.weights.size + edges[place] for side in (0, 1))
         self._reset_once(pairs, np.concatenate([raised, lowered]))
-        wanted = np.rint(np.abs(difference) / np.float32(self._refresh.step)).astype(np.int32)
-        self._set(pairs, np.where(difference > 0, raised, lowered), np.minimum(wanted, self._refresh.pulses))
+        self._set(pairs, np.where(difference > 0, raised, lowered), self._refresh.sets(difference))
         self._show(pairs, edges)
         self.counts.refreshed += len(place)
 

@@ -1,5 +1,7 @@
 """Training that is killed goes on from its last epoch, with the devices as the kill left them."""
 
+import signal
+
 import numpy as np
 import pytest
 from benches import write_bench
@@ -8,7 +10,8 @@ from killed_runs import after_step, at_exchange, bench_for, killed_run
 from small_digits import write_small_digits
 
 import labctl
-from labctl.errors import RunError
+from labctl.errors import Interrupted, RunError
+from labctl.recording.checkpoint import read_checkpoint
 
 SMALL = {"task": "mnist", "own_data": True, "network": "144-24-4", "epochs": 5, "batch": 10, "rate": 0.4}
 
@@ -58,3 +61,44 @@ def test_it_goes_on_only_on_the_chip_it_was_begun_on(board, data, tmp_path):
 
     with pytest.raises(RunError, match="P90-1"):
         _resumed(path, other)
+
+
+def test_a_run_killed_at_rest_counts_the_rest_from_the_last_pulse(board, data, tmp_path):
+    bench = bench_for(board, tmp_path)
+
+    def once_rested(array, kill):  # noqa: ARG001
+        return lambda step: kill() if step.phase == "rest" else None
+
+    settings = {**SMALL, "epochs": 2, "rest": ("1 h", "30 h")}
+    path = killed_run(bench, tmp_path, once_rested, "training", data=str(data), baselines=(), **settings)
+
+    rests = _resumed(path, bench).summary["rests"]
+
+    assert [each["after_s"] for each in rests] == [3600.0, 108_000.0]
+    assert rests[0]["factors"][0] == pytest.approx(3600**0.04, rel=0.15)  # by products from before the kill
+    assert rests[1]["factors"][0] == pytest.approx(108_000**0.04, rel=0.15)
+
+
+def test_a_run_that_was_told_to_stop_goes_on_in_the_middle_of_its_epoch(board, data, tmp_path):
+    bench, seen = bench_for(board, tmp_path), []
+
+    def progress(step):
+        seen.append(step)
+        if len(seen) == 30:
+            signal.raise_signal(signal.SIGINT)
+
+    with labctl.load_bench(bench) as live, live.array() as array, pytest.raises(Interrupted):
+        labctl.run("training", array, out=tmp_path / "runs", progress=progress, data=str(data), baselines=(), **SMALL)
+    (path,) = (tmp_path / "runs").glob("*.h5")
+    stopped = read_checkpoint(path)["progress"].tolist()
+
+    result = _resumed(path, bench)
+
+    with labctl.open_run(path) as tree:
+        images = np.asarray(tree["steps"]["images"], float)
+        pulsed = int(np.nansum(np.asarray(tree["steps"]["pulses"], float)))
+    assert stopped[1] % 60  # batches: not a whole epoch
+    assert (np.diff(images[np.isfinite(images)]) >= 0).all()  # none is seen twice
+    assert np.nanmax(images) == 5 * 600
+    assert pulsed == result.summary["pulses"]
+    assert result.summary["accuracy"] > 0.88

@@ -1,6 +1,7 @@
 """Training a small network on simulated phase-change devices, through the whole of labctl: it learns, and says how."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -130,10 +131,12 @@ def test_what_a_layer_is_made_of_is_told(run):
     assert first["granule"] < second["granule"]  # more inputs, smaller weights
 
 
-def test_the_account_counts_what_was_done(run):
+def test_the_account_counts_what_training_took_and_not_what_was_judged(data, run, tmp_path):
     account = run.summary["account"]
 
     assert account["energy"] > 0
+    unrested = _run(data, tmp_path).summary["account"]
+    assert account["operations"] == unrested["operations"]
     assert {each["name"].partition(",")[0] for each in account["references"]} == {"dedicated 32-bit design"}
     assert [each["ratio"] for each in account["published"]] == [172.0]
 
@@ -192,7 +195,100 @@ def test_time_passes_between_samples_where_it_is_asked_to(data, tmp_path):
     slow = _run(data, tmp_path / "slow", epochs=1, train=200, image_time="1 s")
 
     assert fast.bench_s < 1
-    assert 150 < slow.bench_s < 250
+    assert 199 < slow.bench_s < 220
+    unrefreshed = _run(data, tmp_path / "unrefreshed", epochs=1, train=200, image_time="1 s", refresh_images=0)
+    assert 199 < unrefreshed.bench_s < 220
+
+
+def test_pairs_are_refreshed_however_short_an_epoch_is(data, tmp_path):
+    run = _run(data, tmp_path, epochs=4, refresh_images=700)  # of epochs of 600
+
+    with labctl.open_run(run.path) as tree:
+        steps = tree["steps"].to_dataset()
+        refreshed, epoch = np.asarray(steps["refreshed"], float), np.asarray(steps["epoch"], float)
+    assert np.nansum(refreshed) == run.summary["refreshed"] > 0
+    assert np.nansum(refreshed[epoch == 1]) == 0
+
+
+def test_the_rate_on_record_is_the_one_that_was_learnt_with(data, tmp_path):
+    run = _run(data, tmp_path, epochs=3, decay=0.5, train=100)
+
+    with labctl.open_run(run.path) as tree:
+        steps = tree["steps"].to_dataset()
+        epoch, rate = np.asarray(steps["epoch"], float), np.asarray(steps["rate"], float)
+    for number, wanted in ((1, 0.4), (2, 0.2), (3, 0.1)):
+        assert np.allclose(rate[epoch == number], wanted)
+
+
+def test_a_converter_that_always_reads_its_end_does_not_widen_the_range_of_all(data, tmp_path, monkeypatch):
+    multiply = TestBoard.multiply_lines
+
+    def stuck(self, *products, pulses=()):
+        found = multiply(self, *products, pulses=pulses)
+        return tuple(replace(each, saturated=each.saturated + 1) for each in found)
+
+    monkeypatch.setattr(TestBoard, "multiply_lines", stuck)
+    found = _run(data, tmp_path, adc_bits=8).summary
+
+    assert found["accuracy"] > 0.85
+    assert found["products"]["saturated"] > 0
+
+
+def test_without_judgements_between_the_last_one_is_in_the_curve(data, tmp_path):
+    found = _run(data, tmp_path, epochs=3, judge=False).summary
+
+    assert np.isnan(found["curve"][:-1]).all()
+    assert found["curve"][-1] == found["accuracy"] > 0.7
+
+
+def test_text_is_learnt_on_the_array(tmp_path):
+    words = ["lo ", "and ", "behold ", "a ", "reed "]
+    (tmp_path / "text").mkdir()
+    text = "".join(np.random.default_rng(0).choice(words, 1500))
+    (tmp_path / "text" / "input.txt").write_text(text)
+
+    found = _run(
+        tmp_path,
+        tmp_path / "runs",
+        _bench(tmp_path, rows=128),
+        task="text",
+        network="lstm-16",
+        batch=8,
+        rate=2.0,
+        epochs=4,
+        devices=1,
+        baselines=("float",),
+        rest=("1 h",),
+    ).summary
+
+    shares = np.unique(list(text), return_counts=True)[1] / len(text)
+    unigram = float(-(shares * np.log2(shares)).sum())
+    assert found["bits_per_char"] < unigram - 0.5
+    assert found["bits_per_char_float"] < unigram - 0.5
+    assert set(found["sample"]) <= set(text)
+    assert found["rests"][0]["bits_per_char"] > 0
+
+
+def test_pictures_are_generated_on_the_array(data, tmp_path):
+    run = _run(
+        data,
+        tmp_path,
+        _bench(tmp_path, rows=512, cols=640),
+        task="gan",
+        network="gan-16",
+        devices=1,
+        epochs=2,
+        batch=20,
+        rate=0.2,
+        baselines=("float",),
+    )
+
+    found = run.summary
+    assert {"score", "score_float", "score_real", "balance", "inception"} <= set(found)
+    with labctl.open_run(run.path) as tree:
+        pictures = np.asarray(tree["results"]["samples"])
+    assert pictures.shape == (64, 12, 12)
+    assert 0 <= pictures.min() < pictures.max() <= 1
 
 
 def test_cells_that_are_excluded_get_no_pulse(data, tmp_path):
@@ -205,6 +301,8 @@ def test_cells_that_are_excluded_get_no_pulse(data, tmp_path):
         given = _pulsed(tree)
     assert given["set"][exclude.ravel()].max() == given["reset"][exclude.ravel()].max() == 0
     assert run.summary["accuracy"] > 0.8
+    prepared = given["set"].sum() - run.summary["pulses"] - run.summary["pulses_of_refresh"]
+    assert 0.2 < prepared / (run.summary["cells"] - exclude.sum() / 2) < 0.4  # three in ten have one SET at first
 
 
 def test_without_a_refresh_nothing_is_reset_after_preparation(data, tmp_path):
@@ -219,6 +317,10 @@ def test_without_a_refresh_nothing_is_reset_after_preparation(data, tmp_path):
     [
         ({"network": "144-400-4"}, SettingsError, "do not stand on an array of 64 x 320 cells at once"),
         ({"network": "100-4"}, UsageError, "100"),
+        ({"network": "144-3000000-4"}, SettingsError, "takes 894,000,008 devices"),
+        ({"refresh_pulses": 100_000}, SettingsError, "refresh_pulses must be at most 1000"),
+        ({"exclude": np.zeros((3, 3), bool)}, SettingsError, "exclude"),
+        ({"exclude": np.zeros((64, 320), int)}, SettingsError, "exclude"),
         ({"batch": 1000}, UsageError, "batches of 1000 cannot be made of 600 training samples"),
         ({"rounding": "up"}, SettingsError, "rounding"),
         ({"initial": 0.0, "granularity": "1 mS"}, SettingsError, "weight_per_siemens"),

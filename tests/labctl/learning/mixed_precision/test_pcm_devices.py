@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import ks_2samp
 
 from labctl.errors import UsageError
-from labctl.learning.mixed_precision.models import Converters, PcmDevices, Refresh
+from labctl.learning.mixed_precision.devices import Refresh
+from labctl.learning.mixed_precision.models import Converters, PcmDevices
 from labctl.learning.mixed_precision.phase_change import PhaseChange
 from labctl.simulated_instruments.cells.arena import Arena
 from labctl.simulated_instruments.cells.model import Moment, Operation, Pulse, Sense, select
