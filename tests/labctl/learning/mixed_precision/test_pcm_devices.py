@@ -274,7 +274,7 @@ class TestRefresh:
 
     @pytest.mark.parametrize(("limit", "given"), [(0, 0), (1, 1), (3, 3)])
     def test_no_more_pulses_are_given_than_allowed(self, limit, given):
-        made = self.saturated(25, 8, refresh=Refresh(pulses=limit))
+        made = self.saturated(25, 8, refresh=Refresh(pulses=limit, step=0.77e-6))
         made.refresh()
         assert made.set_pulses(0).reshape(2, -1)[0, 3] == 25 + given
 
