@@ -46,7 +46,7 @@ TRAINING_TASKS: dict[str, TrainingTask] = {
             batch=10,
             rate=0.05,
             decay=0.75,
-            devices=2,
+            devices=6,
             refresh_images=1000,
         ),
         TrainingTask(
