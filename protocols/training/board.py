@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
@@ -194,9 +193,8 @@ class BoardTraining:
         self.devices.read_all()
         self.after = self.devices.conductance.copy()
         if self.settings.rest:
-            tallies = copy.deepcopy(self.devices.tallies)
-            self.reference = referred(self.network, self.devices, self.data)
-            self.devices.tallies = tallies
+            with self.devices.untallied():
+                self.reference = referred(self.network, self.devices, self.data)
         return Step("train", {}, self.maps(), checkpoint=self.checkpoint())
 
     def stop(self) -> Step:
@@ -210,11 +208,9 @@ class BoardTraining:
         return bool(np.isfinite(self.after).any())
 
     def judge(self) -> Verdict:
-        """On the board, as the devices are; the products are no part of what training takes."""
-        before = copy.deepcopy(self.devices.tallies)
-        found = judge(self.network, self.devices, self.data, self.seed)
-        self.devices.tallies = before
-        return found
+        """On the board, as the devices are."""
+        with self.devices.untallied():
+            return judge(self.network, self.devices, self.data, self.seed)
 
     @property
     def learner(self) -> MixedPrecision:

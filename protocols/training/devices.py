@@ -7,8 +7,10 @@ noise included. Pulses are ordered with no look at what they did.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Any
 
@@ -180,6 +182,15 @@ class WeightDevices:
                 total[:, part.gives] += each
         total *= factor
         return total
+
+    @contextlib.contextmanager
+    def untallied(self) -> Iterator[None]:
+        """What is multiplied meanwhile is no part of what training takes."""
+        before = copy.deepcopy(self.tallies)
+        try:
+            yield
+        finally:
+            self.tallies = before
 
     def _count(self, layer: int, driven: NDArray[np.int16], backward: bool, inputs: slice | None) -> None:
         tally = self.tallies[layer]

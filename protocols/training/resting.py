@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Generator
 from dataclasses import dataclass
 
@@ -23,16 +22,12 @@ class Rested:
 
 
 def rest(training: BoardTraining, found: list[Rested]) -> Generator[Step, None, None]:
-    """Judge at the times of the settings after the last pulse; what comes of it goes into `found`.
-
-    What these products take is no part of what training takes.
-    """
-    tallies = copy.deepcopy(training.devices.tallies)
+    """Judge at the times of the settings after the last pulse; what comes of it goes into `found`."""
     for delay in training.settings.rest:
         training.array.clock.sleep_until(training.ended + delay)
-        found.append(_rested(training, float(delay)))
+        with training.devices.untallied():
+            found.append(_rested(training, float(delay)))
         plain, compensated = found[-1].plain, found[-1].compensated
-        training.devices.tallies = copy.deepcopy(tallies)
         values = {**plain.scalars, "after": float(delay), "accuracy_compensated": compensated.accuracy}
         yield Step("rest", values, training.maps())
 

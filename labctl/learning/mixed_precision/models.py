@@ -188,7 +188,7 @@ class PcmDevices(ConvertedProducts):
         super().__init__(len(layers), converters or Converters())
         self.granules = tuple(granularity * scale for scale in scales)
         self.counts = PulseCounts()
-        self._rng, self._devices, self._granularity, self._tick = rng, devices, granularity, tick
+        self._rng, self._devices, self._tick = rng, devices, tick
         self._cells = cells or PhaseChange()
         self._refresh = refresh or Refresh()
         self._now = self._shown = 0.0
