@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from held_weights import HeldWeights
 from numpy.typing import NDArray
 
 from labctl.errors import UsageError
 from labctl.learning.trainable.lstm import Lstm
-from labctl.learning.trainable.network import Factors, Float32
+from labctl.learning.trainable.network import Float32
 
 RNG = np.random.default_rng(0)
 PHRASE = "the quick brown fox jumps over the lazy dog and then the other dog; "
@@ -19,30 +20,6 @@ ALPHABET = sorted(set(PHRASE))
 
 def numbers(text: str) -> Float32:
     return np.array([ALPHABET.index(character) for character in text], np.float32)
-
-
-class Weights:
-    """Matrices that products are taken with in numpy, and the calls that were made of them."""
-
-    def __init__(self, network: Lstm, seed: int = 1, spread: float | None = None) -> None:
-        rng = np.random.default_rng(seed)
-        self.matrices = [
-            (rng.standard_normal(layer.shape) * (spread or own)).astype(np.float32)
-            for layer, own in zip(network.layers, network.spreads, strict=True)
-        ]
-        self.calls: list[tuple[str, int, int, slice | None]] = []
-
-    def forward(self, layer: int, inputs: Float32) -> Float32:
-        self.calls.append(("forward", layer, len(inputs), None))
-        return inputs @ self.matrices[layer]
-
-    def backward(self, layer: int, deltas: Float32, inputs: slice | None = None) -> Float32:
-        self.calls.append(("backward", layer, len(deltas), inputs))
-        return deltas @ self.matrices[layer][inputs or slice(None)].T
-
-    def learn(self, factors: list[Factors], rate: float) -> None:
-        for matrix, factor in zip(self.matrices, factors, strict=True):
-            matrix -= np.float32(rate) * (factor.inputs.T @ factor.deltas)
 
 
 def windows(classes: int, streams: int, steps: int) -> tuple[Float32, NDArray[np.int64]]:
@@ -62,7 +39,7 @@ def slope(loss: Callable[[], float], matrix: Float32, at: tuple[int, ...], step:
 
 def test_gradients_are_those_of_finite_differences() -> None:
     network = Lstm(3, hidden=4, window=5)
-    weights = Weights(network, spread=0.5)
+    weights = HeldWeights(network, spread=0.5)
     inputs, labels = windows(3, streams=2, steps=5)
     before = {"hidden": 0.5 * RNG.standard_normal((2, 4)), "cell": RNG.standard_normal((2, 4))}
 
@@ -82,7 +59,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
 
 def test_a_window_asks_for_one_product_a_step_and_backward_only_for_hidden_units() -> None:
     network = Lstm(3, hidden=4, window=3)
-    weights = Weights(network)
+    weights = HeldWeights(network)
     lesson = network.train_batch(weights, *windows(3, streams=2, steps=3), RNG)
     hidden_rows = slice(3, 7)
     assert weights.calls == [
@@ -99,7 +76,7 @@ def test_a_window_asks_for_one_product_a_step_and_backward_only_for_hidden_units
 
 def test_state_goes_on_into_the_next_window_until_an_epoch_begins() -> None:
     network = Lstm(4, hidden=6, window=8)
-    weights = Weights(network, spread=0.6)
+    weights = HeldWeights(network, spread=0.6)
     inputs, labels = windows(4, streams=3, steps=8)
     whole = network.train_batch(weights, inputs, labels, RNG).loss
     network.begin_epoch()
@@ -112,7 +89,7 @@ def test_state_goes_on_into_the_next_window_until_an_epoch_begins() -> None:
 
 def test_state_that_is_restored_goes_on_as_it_would_have() -> None:
     network, other = Lstm(4, hidden=6, window=4), Lstm(4, hidden=6, window=4)
-    weights = Weights(network, spread=0.6)
+    weights = HeldWeights(network, spread=0.6)
     inputs, labels = windows(4, streams=3, steps=8)
     network.train_batch(weights, inputs[:, :4], labels[:, :4], RNG)
     kept = network.state()
@@ -170,7 +147,7 @@ def test_a_text_shorter_than_a_window_for_each_stream_has_no_batch() -> None:
 
 def test_a_long_text_is_judged_in_stretches_each_as_if_it_were_alone() -> None:
     network = Lstm(4, hidden=6, window=32)
-    weights = Weights(network, spread=0.6)
+    weights = HeldWeights(network, spread=0.6)
     text = np.random.default_rng(2).integers(4, size=1537).astype(np.float32)
     logits = network.predict(weights, text)
     assert logits.shape == (1537, 4)
@@ -182,7 +159,7 @@ def test_a_long_text_is_judged_in_stretches_each_as_if_it_were_alone() -> None:
 
 def test_what_is_predicted_is_what_training_judges() -> None:
     network = Lstm(4, hidden=6, window=9)
-    weights = Weights(network, spread=0.6)
+    weights = HeldWeights(network, spread=0.6)
     inputs, labels = windows(4, streams=1, steps=9)
     lesson = network.train_batch(weights, inputs, labels, RNG)
     logits = network.predict(weights, inputs[0]).astype(float)
@@ -194,7 +171,7 @@ def test_what_is_predicted_is_what_training_judges() -> None:
 def test_it_learns_a_text_better_than_its_characters_alone_would_tell_and_goes_on_writing_it() -> None:
     text = numbers(PHRASE * 60)
     network = Lstm(len(ALPHABET), hidden=24, window=16)
-    weights, rng = Weights(network), np.random.default_rng(4)
+    weights, rng = HeldWeights(network), np.random.default_rng(4)
     losses: list[float] = []
     for _ in range(12):
         network.begin_epoch()
@@ -212,7 +189,7 @@ def test_it_learns_a_text_better_than_its_characters_alone_would_tell_and_goes_o
 
 def test_samples_are_drawn_by_temperature_and_generator() -> None:
     network = Lstm(4, hidden=6)
-    weights = Weights(network, spread=0.6)
+    weights = HeldWeights(network, spread=0.6)
 
     def drawn(seed: int, temperature: float) -> list[int]:
         return network.sample(weights, [1, 2], 40, np.random.default_rng(seed), temperature)
@@ -232,7 +209,7 @@ def test_samples_are_drawn_by_temperature_and_generator() -> None:
 def test_inputs_that_are_no_text_are_refused(inputs: NDArray[np.float64]) -> None:
     network = Lstm(4, hidden=6)
     with pytest.raises(UsageError, match=r"lstm-6 reads numbers of characters \(n,\), from 0 to 3, not inputs of"):
-        network.predict(Weights(network), inputs.astype(np.float32))
+        network.predict(HeldWeights(network), inputs.astype(np.float32))
 
 
 def test_a_network_that_cannot_be_is_refused() -> None:
