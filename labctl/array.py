@@ -39,6 +39,7 @@ class Capability(enum.Flag):
     READ_VOLTAGE = enum.auto()  # reads at a voltage of choice
     MULTIPLY_BITS = enum.auto()  # bit-serial products, digitised and summed on the board
     MULTIPLY_LINES = enum.auto()  # products of signed codes on a window of lines, either way round
+    ASSOCIATE = enum.auto()  # an associative array (`labctl.associative`), which is searched and written by content
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from typing import Any
 
 import click
 
-from labctl.cli.groups import HelpfulGroup
+from labctl.cli.groups import LazyGroup
 
 _COMMANDS = {
     "program-array": ("labctl.cli.arrays:program_array", "Program cells to target conductances, and verify."),
@@ -18,6 +17,7 @@ _COMMANDS = {
     "prune": ("labctl.cli.prune:prune", "Prune a random network on the array, and judge it on the board."),
     "infer": ("labctl.cli.infer:infer", "Judge again the network that a pruning run left on its array."),
     "train": ("labctl.cli.train:train", "Train a network on the array, in mixed precision."),
+    "associate": ("labctl.cli.associate:associate", "Compile ternary networks, and run them on an associative array."),
     "bench": ("labctl.cli.benches:bench", "Make, check and show bench files."),
     "sim": ("labctl.cli.sim:sim", "Serve simulated instruments to any program."),
     "replay": ("labctl.cli.replay:replay", "Show a wire log, or let it answer for the instrument."),
@@ -38,26 +38,9 @@ _COMMANDS = {
 }
 
 
-class LazyGroup(HelpfulGroup):
-    """A group that knows its commands' names and one-line helps without importing them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _COMMANDS:
-            return None
-        module, _, name = _COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(import_module(module), name)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
-
-
 @click.group(
     cls=LazyGroup,
+    lazy=_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Results go to stdout, progress and messages to stderr. Exit codes: 0 ok, 1 the run failed, 2 usage, "
     "3 link or instrument, 4 limit, 130 interrupted.",

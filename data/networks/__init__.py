@@ -1,0 +1,1 @@
+"""Ternary networks that ship with labctl."""

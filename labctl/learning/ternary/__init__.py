@@ -1,0 +1,1 @@
+"""Networks of ternary weights and whole-number activations, which associative arrays compute exactly."""

@@ -1,0 +1,1 @@
+"""Protocols of associative arrays: characterisation, position verify, arithmetic, inference."""
