@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.array import Geometry, LineCurrents, LineProduct, LineWindow, Scale
-from labctl.drivers.numbered_board import Done, Work
+from labctl.drivers.exactly_once import Done, Work
 from labctl.drivers.parts import Parts
 from labctl.drivers.product_lines import checked_lines
 

@@ -1,31 +1,24 @@
-"""What drivers of boards that number their work share, whatever the wire: everything is done exactly once.
+"""What drivers of memory-array test boards share, whatever the wire: pulses, reads and products, each exactly once.
 
-Every pulse batch carries a number that grows by one, and the board counts all its work and keeps the last answers.
-When the wire fails between work and its answer, the board is asked what it did last: what it has done is fetched, not
-done again, and what it has not is sent again. So a run with faults on its wire is the run without, to the last bit.
+Every pulse batch carries a number that grows by one; beyond that the boards number their work (`exactly_once`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import time
-from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labctl.array import Capability, Cells, Clock, Geometry, Nominal, PulseBatch, PulseLimits, Readout, Scale
 from labctl.drivers.batches import checked_batch, checked_cells, scale_at
+from labctl.drivers.exactly_once import ExactlyOnce, Work, joined
 from labctl.drivers.parts import Parts
-from labctl.drivers.wired import WiredDriver, WireKeys
-from labctl.errors import BenchError, InstrumentError, LinkError
-
-_TRIES = 3
-
-Found = TypeVar("Found")
+from labctl.drivers.wired import WireKeys
+from labctl.errors import BenchError, InstrumentError
 
 
 class BoardKeys(WireKeys, Protocol):
@@ -61,29 +54,13 @@ def check_keys(settings: BoardKeys) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """One piece of work and what it answers: `values` of `dtype`, after `duration` s."""
-
-    dtype: ClassVar[str] = "<u2"
-
-    values: int
-    duration: float
-
-    @property
-    def size(self) -> int:
-        """Bytes of the answer."""
-        return self.values * np.dtype(self.dtype).itemsize
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether there is an answer, though it may be of no values."""
-        return True
-
-
-@dataclass(frozen=True, slots=True)
 class PulseWork(Work):
     batch: PulseBatch
     verify: bool
+
+    @property
+    def is_batch(self) -> bool:
+        return True
 
     @property
     def is_answered(self) -> bool:
@@ -109,26 +86,7 @@ class MultiplyWork(Work):
     transpose: bool
 
 
-class Done(NamedTuple):
-    """Work that is done: its answer, (values,), and when it ended, s on the board's clock."""
-
-    answer: NDArray[Any]
-    ended: float
-
-
-@dataclass(frozen=True, slots=True)
-class LastWork:
-    """What a board did last: the number of that work, and of the last pulse batch.
-
-    ended: s on the board's clock, of the work of that message, oldest first.
-    """
-
-    number: int
-    sequence: int
-    ended: tuple[float, ...]
-
-
-class NumberedBoard(WiredDriver):
+class NumberedBoard(ExactlyOnce):
     """The MemoryArray of such a board; a subclass speaks to it."""
 
     capabilities = (
@@ -156,66 +114,18 @@ class NumberedBoard(WiredDriver):
 
     def __init__(self, settings: BoardKeys) -> None:
         super().__init__(settings)
-        self._work = 0
-        self._sequence = 0
         self._extra = 0  # numbers that batches took which went in several parts, beyond one each
         self._parted: list[tuple[int, int]] = []  # those not in it yet: the number before, and into how many parts
-        self._is_settled = True  # nothing is under way or of unknown fate
-        self._armed = False  # outputs are on
-
-    # -- what a subclass says to the board ------------------------------------------------------------------------
-
-    @abstractmethod
-    def _set_up(self) -> None:
-        """Put the board in a known state with outputs off, and learn what it is, `_learned` included."""
-
-    @abstractmethod
-    def _perform(self, works: Sequence[Work]) -> Iterator[Done]:
-        """Have the board do `works`, outputs on where it takes that; each as soon as it is known to be done.
-
-        The first pulse batch carries the number after `_sequence`. Raises LinkError, InstrumentError.
-        """
-
-    @abstractmethod
-    def _ask_last(self) -> LastWork:
-        """What the board did last. Asking changes nothing."""
-
-    @abstractmethod
-    def _fetch(self, first: int, works: Sequence[Work]) -> list[NDArray[Any]]:
-        """The answers once more of work `first` and on. Asking changes nothing."""
-
-    @abstractmethod
-    def _settings_now(self) -> Mapping[str, Any]:
-        """Every setting as the board has it. Asking changes nothing."""
-
-    @abstractmethod
-    def _make_safe(self, timeout_s: float) -> None:
-        """Outputs off, within `timeout_s`. Doing it twice is doing it once."""
 
     # -- life -----------------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self._armed, self._extra = False, 0
+        self._extra = 0
         self._parted.clear()
-        self._set_up()
+        super()._begin()
         in_one_piece = len(list(self._parts.of_batch(self.geometry.cells))) == 1
         # what goes in parts is counted by the part, by which nobody else can find a batch again
         self.capabilities = type(self).capabilities & (~Capability.SEQUENCE if not in_one_piece else ~Capability(0))
-
-    def safe_state(self, timeout_s: float = 2.0) -> None:
-        """Where the wire fails, once more in what is left of `timeout_s`."""
-        self._armed = False
-        self._is_settled = False  # the board counts this as work
-        deadline = time.monotonic() + timeout_s
-        left = timeout_s / 2  # of which the first try leaves the others some
-        for tries in range(_TRIES, 0, -1):
-            try:
-                return self._make_safe(left)
-            except LinkError:
-                left = deadline - time.monotonic()
-                if tries == 1 or left <= 0:
-                    raise
-        return None
 
     def snapshot(self) -> Mapping[str, Any]:
         found = self._asked(self._settings_now)
@@ -260,7 +170,7 @@ class NumberedBoard(WiredDriver):
         where = None if cells is None else checked_cells(cells, self.geometry.cells)
         read = np.arange(self.geometry.cells, dtype=np.uint32) if where is None else where
         done = self._do(self._read_works(where, repeats, voltage))
-        codes = _joined([each.answer for each in done], ReadWork.dtype).reshape(repeats, len(read))
+        codes = joined([each.answer for each in done], ReadWork.dtype).reshape(repeats, len(read))
         return Readout(read, codes, scale, done[-1].ended - codes.size * self._read_time, self._read_time)
 
     def multiply(self, inputs: NDArray[np.float32], transpose: bool = False) -> NDArray[np.float32]:
@@ -274,85 +184,9 @@ class NumberedBoard(WiredDriver):
             values = (part.stop - part.start) * outputs
             works.append(MultiplyWork(values, values * self._read_time, vectors[part], transpose))
         done = self._do(works)
-        return _joined([each.answer for each in done], MultiplyWork.dtype).reshape(len(vectors), outputs)
+        return joined([each.answer for each in done], MultiplyWork.dtype).reshape(len(vectors), outputs)
 
-    # -- exactly once -----------------------------------------------------------------------------------------------
-
-    def _do(self, works: Sequence[Work]) -> list[Done]:
-        """Have each of `works` done once, in their order, whatever becomes of the wire meanwhile."""
-        if works:
-            self._settle()
-        done: list[Done] = []
-        tries = _TRIES
-        while len(done) < len(works):
-            left = works[len(done) :]
-            before = len(done)
-            self._is_settled = False
-            try:
-                for each in self._perform(left):
-                    self._count(works[len(done)])
-                    done.append(each)
-            except LinkError as problem:
-                tries -= 1
-                if not tries:
-                    raise
-                done += self._find_out(left[len(done) - before :], problem)
-            except InstrumentError:
-                with contextlib.suppress(LinkError, InstrumentError):  # asked again before the next work
-                    self._learned(self._ask_last())
-                raise
-            self._is_settled = True
-        return done
-
-    def _find_out(self, works: Sequence[Work], problem: LinkError) -> list[Done]:
-        """The wire failed with `works` under way: those that are done. Raises LinkError where that cannot be known."""
-        try:
-            last = self._asked(self._ask_last)
-        except (LinkError, InstrumentError) as silence:
-            pulsed = any(isinstance(work, PulseWork) for work in works)
-            fate = "whether the pulses were given is not known" if pulsed else "what the board did cannot be asked"
-            raise type(problem)(f"{problem}; {fate}: {silence}") from None
-        done = works[: self._done_of(works, last, problem)]
-        try:
-            answers = self._asked(lambda: self._fetch(last.number - len(done) + 1, done)) if done else []
-        except (LinkError, InstrumentError) as silence:
-            raise type(problem)(f"{problem}; it was done, and its answer is lost: {silence}") from None
-        self._learned(last)
-        return [Done(*each) for each in zip(answers, last.ended[len(last.ended) - len(done) :], strict=True)]
-
-    def _done_of(self, works: Sequence[Work], last: LastWork, problem: LinkError) -> int:
-        """How many of `works`, the first of them, the board has done. Raises LinkError where it did others."""
-        count = last.number - self._work
-        batches = sum(isinstance(work, PulseWork) for work in works)
-        applied = last.sequence - self._sequence
-        if not 0 <= applied <= batches:
-            ours = f"batch is now {last.sequence}, not one of ours ({self._sequence} to {self._sequence + batches})"
-        elif not (0 <= count <= len(works) and count <= len(last.ended)) or applied != sum(
-            isinstance(work, PulseWork) for work in works[:count]
-        ):
-            ours = f"work is now {last.number}, not one of ours ({self._work} to {self._work + len(works)})"
-        else:
-            return count
-        raise LinkError(f"{problem}; and the board's last {ours}: it has been restarted or used by someone else")
-
-    def _settle(self) -> None:
-        """Know what the board did last, by asking it where a fault has left that open."""
-        if not self._is_settled:
-            self._learned(self._asked(self._ask_last))
-
-    def _learned(self, last: LastWork) -> None:
-        self._work, self._sequence, self._is_settled = last.number, last.sequence, True
-
-    def _count(self, work: Work) -> None:
-        self._work += 1
-        self._sequence += isinstance(work, PulseWork)
-
-    def _asked(self, ask: Callable[[], Found]) -> Found:
-        """What `ask` gives, which changes nothing on the board and so may be asked again."""
-        for _ in range(_TRIES - 1):
-            with contextlib.suppress(LinkError):
-                return ask()
-        return ask()
+    # -- batches in parts ------------------------------------------------------------------------------------------
 
     def _count_parts(self) -> None:
         """Batches count once each, however far they came; what the board did last is known."""
@@ -370,7 +204,7 @@ class NumberedBoard(WiredDriver):
         for batch, works in zip(batches, parts, strict=True):
             found = [next(done) for _ in works]
             turn = self._cell_time(batch, verify)
-            codes = _joined([each.answer for each in found], PulseWork.dtype).reshape(1, -1)
+            codes = joined([each.answer for each in found], PulseWork.dtype).reshape(1, -1)
             readouts.append(Readout(batch.cells, codes, self.adc, found[-1].ended - len(batch.cells) * turn, turn))
         return tuple(readouts) if verify else ()
 
@@ -455,10 +289,3 @@ def mask_of(cells: Cells, total: int) -> NDArray[np.uint8] | None:
     mask = np.zeros(total, np.bool_)
     mask[cells] = True
     return np.packbits(mask)
-
-
-def _joined(answers: Sequence[NDArray[Any]], dtype: str) -> NDArray[Any]:
-    """One after another, (n,); a single one as it is."""
-    if len(answers) == 1:
-        return answers[0]
-    return np.concatenate(answers) if answers else np.empty(0, dtype)

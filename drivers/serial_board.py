@@ -23,14 +23,12 @@ from labctl.array import (
 from labctl.bench.clock import wall_clock
 from labctl.bench.settings import SerialSettings
 from labctl.drivers.bench_clock import BoardClock
+from labctl.drivers.exactly_once import Done, LastWork, Work
 from labctl.drivers.numbered_board import (
-    Done,
-    LastWork,
     MultiplyWork,
     NumberedBoard,
     PulseWork,
     ReadWork,
-    Work,
     check_keys,
     mask_of,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -26,22 +26,19 @@ from labctl.bench.clock import wall_clock
 from labctl.bench.settings import VisaSettings
 from labctl.drivers.bench_clock import scpi_clock
 from labctl.drivers.bit_products import BitsWork, bits_works, joined_sums
+from labctl.drivers.exactly_once import Done, LastWork, Work
 from labctl.drivers.line_products import LineChecks, LinesWork, in_messages, joined_currents, lines_works
 from labctl.drivers.numbered_board import (
-    Done,
-    LastWork,
     MultiplyWork,
     NumberedBoard,
     PulseWork,
     ReadWork,
-    Work,
     check_keys,
     mask_of,
 )
-from labctl.drivers.power_watch import PowerWatch
-from labctl.errors import InstrumentError, LinkError
+from labctl.drivers.scpi_work import MessageParts, ScpiWork, exact, numbers
+from labctl.errors import InstrumentError
 from labctl.links.resources import ResourceManagers
-from labctl.links.visa import VisaLink
 from labctl.units import Ampere, Kelvin, Volt
 
 _KEYWORDS = {Operation.FORM: "FORM", Operation.SET: "SET", Operation.RESET: "RESet"}
@@ -54,8 +51,6 @@ _SETTINGS = (
     ":FORMat:BORDer",
     ":SYSTem:TIME:VIRTual",
 )
-
-_Parts = list[str | bytes | NDArray[Any]]
 
 
 class TestBoardSettings(VisaSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,42 +67,29 @@ class TestBoardSettings(VisaSettings, frozen=True, kw_only=True, forbid_unknown_
         check_keys(self)
 
 
-class TestBoard(NumberedBoard):
+class TestBoard(ScpiWork, NumberedBoard):
     """The test board as a MemoryArray."""
 
     __test__ = False  # the word is the instrument's, not pytest's
     Settings = TestBoardSettings
     capabilities = NumberedBoard.capabilities | Capability.MULTIPLY_BITS | Capability.MULTIPLY_LINES
-    link: VisaLink
+    setting_headers = _SETTINGS
+    last_work_query = ":PULSe:SEQuence?;:FETCh:WORK?"
 
     def __init__(self, settings: TestBoardSettings, managers: ResourceManagers | None = None) -> None:
-        super().__init__(settings)
-        self.link = VisaLink(
-            settings.resource_name,
-            visa_library=settings.visa_library,
-            timeout_s=settings.timeout,
-            managers=managers,
-            after_fault=lambda within_s: self._power.check(self.link, within_s),
-        )
+        super().__init__(settings, managers)
         self._at_base = True  # no read at another voltage is under way or of unknown fate
         self._product_scales: dict[str, Scale] = {}  # asked for so far, by question
         self._line_scales: dict[tuple[float, int, bool], Scale] = {}
-        self._power = PowerWatch("the board")
 
     # -- life ---------------------------------------------------------------------------------------------------
-
-    def _set_up(self) -> None:
-        self._power.begin()
-        self._asked(self._reset)
-        self._power.set_up()
-        self._asked(self._learn)
 
     def _reset(self) -> None:
         settings = self.settings
         self.link.exchange(
             "*CLS;*RST;:FORMat:BORDer SWAPped;:FORMat:DATA REAL,32"
-            f";:SENSe:VOLTage {_exact(settings.read_voltage)};:SENSe:CURRent:RANGe {_exact(settings.current_range)}"
-            + ("" if settings.temperature is None else f";:SOURce:TEMPerature {_exact(settings.temperature)}")
+            f";:SENSe:VOLTage {exact(settings.read_voltage)};:SENSe:CURRent:RANGe {exact(settings.current_range)}"
+            + ("" if settings.temperature is None else f";:SOURce:TEMPerature {exact(settings.temperature)}")
         )
 
     def _learn(self) -> None:
@@ -121,14 +103,14 @@ class TestBoard(NumberedBoard):
             self.geometry = Geometry(rows, cols, cell.strip('"'))
             self.chip_serial = serial.strip('"')
             self.dac, self.adc = _scale(dac, "V"), _scale(adc, "S")
-            self._pulse_time, self._read_time = _numbers(timing)
-            form, set_, reset, gate, shortest, longest = _numbers(limits)
+            self._pulse_time, self._read_time = numbers(timing)
+            form, set_, reset, gate, shortest, longest = numbers(limits)
             self._base_voltage, lowest, highest = (float(each) for each in read_voltages)
             self.limits = PulseLimits(
                 form, set_, reset, gate, shortest, longest, min_read_voltage=lowest, max_read_voltage=highest
             )
             self.clock = scpi_clock(self.link) if int(virtual) else wall_clock(self.link.recorded_time)
-            self._learned(_last_work(sequence, work))
+            self._learned(self._last_work([sequence, work]))
             self._at_base = True
             self._product_scales.clear()
             self._line_scales.clear()
@@ -139,18 +121,6 @@ class TestBoard(NumberedBoard):
             ) from None
         self._check_shape(rows, cols)
 
-    def _settings_now(self) -> Mapping[str, Any]:
-        answers = self.link.exchange(";".join(f"{setting}?" for setting in _SETTINGS))
-        if len(answers) != len(_SETTINGS):
-            raise InstrumentError(
-                f"{self.settings.resource_name}: {len(answers)} answers where the values of {len(_SETTINGS)} settings "
-                "were asked for"
-            )
-        return {setting.lstrip(":"): answer for setting, answer in zip(_SETTINGS, answers, strict=True)}
-
-    def _make_safe(self, timeout_s: float) -> None:
-        self.link.write(":OUTPut:SAFE", timeout_s=timeout_s)
-
     # -- work ---------------------------------------------------------------------------------------------------
 
     def multiply_bits(
@@ -158,7 +128,7 @@ class TestBoard(NumberedBoard):
     ) -> BitProducts:
         """In one message or several, each of a sensible length."""
         works = bits_works(codes, window, bits, voltage, full_scale, self.geometry, self._read_time)
-        scale = self._product_scale(f":MULTiply:BITS:SCALe? {_exact(full_scale)}")
+        scale = self._product_scale(f":MULTiply:BITS:SCALe? {exact(full_scale)}")
         done = [each for work in works for each in self._do([work])]
         sums, saturated = joined_sums(works, done)
         return BitProducts(sums, scale, bits, saturated, done[-1].ended)
@@ -188,7 +158,7 @@ class TestBoard(NumberedBoard):
         """Signed code -> A; those of a backward product are differences."""
         key = full_scale, bits, backward
         if key not in self._line_scales:
-            scale = self._product_scale(f":MULTiply:LINes:SCALe? {_exact(full_scale)},{bits}")
+            scale = self._product_scale(f":MULTiply:LINes:SCALe? {exact(full_scale)},{bits}")
             self._line_scales[key] = replace(scale, offset=0.0) if backward else scale
         return self._line_scales[key]
 
@@ -209,9 +179,9 @@ class TestBoard(NumberedBoard):
         """All of it in one message, and then it is all done."""
         pulses = any(isinstance(work, PulseWork) for work in works)
         begin, number = f":FETCh:NEXT {self._work + 1};", self._sequence
-        parts: _Parts = []
+        parts: MessageParts = []
         if not self._at_base:
-            begin += f":SENSe:VOLTage {_exact(self._base_voltage)};"
+            begin += f":SENSe:VOLTage {exact(self._base_voltage)};"
         if pulses and not self._armed:
             begin += ":OUTPut:STATe ON;"
         for work in works:
@@ -219,13 +189,12 @@ class TestBoard(NumberedBoard):
             parts += [begin, *self._message(work, number)] if begin else self._message(work, number)
             begin = ""
         self._at_base = not any(isinstance(work, ReadWork) and work.voltage is not None for work in works)
-        duration = sum(work.duration for work in works)
-        answer = self.link.exchange(*parts, ":FETCh:WORK?", timeout_s=self.link.timeout_s + 2.0 * duration)
+        done = self._work_done(parts, works)
         self._at_base = True
         self._armed = self._armed or pulses
-        return iter(self._read_answer(answer, works))
+        return iter(done)
 
-    def _message(self, work: Work, number: int) -> _Parts:
+    def _message(self, work: Work, number: int) -> MessageParts:
         """The work as one command: it carries everything, so nothing can be half set."""
         if isinstance(work, PulseWork):
             return self._pulse_message(work.batch, number, work.verify)
@@ -233,28 +202,28 @@ class TestBoard(NumberedBoard):
             return [":MULTiply:TRANspose? " if work.transpose else ":MULTiply? ", work.inputs, ";"]
         if isinstance(work, BitsWork):
             where = work.window
-            head = f":MULTiply:BITS? {work.bits},{_exact(work.voltage)},{_exact(work.full_scale)},"
+            head = f":MULTiply:BITS? {work.bits},{exact(work.voltage)},{exact(work.full_scale)},"
             return [head, where.plus, ",", where.minus, ",", where.cols, ",", work.codes, ";"]
         if isinstance(work, LinesWork):
             return self._lines_message(work)
         assert isinstance(work, ReadWork)
-        read: _Parts = [f":READ:INDexed? {work.repeats},", work.cells] if work.cells is not None else []
+        read: MessageParts = [f":READ:INDexed? {work.repeats},", work.cells] if work.cells is not None else []
         if work.cells is None:
             read = [f":READ:REGion? 0,0,{self.geometry.rows},{self.geometry.cols},{work.repeats}"]
         if work.voltage is None:
             return [*read, ";"]
-        base = f";:SENSe:VOLTage {_exact(self._base_voltage)};"
-        return [f":SENSe:VOLTage {_exact(work.voltage)};", *read, base]
+        base = f";:SENSe:VOLTage {exact(self._base_voltage)};"
+        return [f":SENSe:VOLTage {exact(work.voltage)};", *read, base]
 
-    def _lines_message(self, work: LinesWork) -> _Parts:
+    def _lines_message(self, work: LinesWork) -> MessageParts:
         product, where = work.product, work.window
         shape = product.backward, where.on_columns, product.bits, product.voltage, product.full_scale
         return [_lines_head(*shape, where.inputs, where.outputs), where.words + work.vectors.tobytes(), ";"]
 
-    def _pulse_message(self, batch: PulseBatch, number: int, verify: bool) -> _Parts:
+    def _pulse_message(self, batch: PulseBatch, number: int, verify: bool) -> MessageParts:
         query = "?" if verify else ""
-        shape = f"{number},{_KEYWORDS[batch.operation]},{_exact(batch.width)},{_exact(batch.gate)},"
-        where: _Parts = []
+        shape = f"{number},{_KEYWORDS[batch.operation]},{exact(batch.width)},{exact(batch.gate)},"
+        where: MessageParts = []
         if len(batch.cells) == self.geometry.cells:
             form = "ALL"
         else:
@@ -262,53 +231,9 @@ class TestBoard(NumberedBoard):
             form, where = ("INDexed", [batch.cells, ","]) if mask is None else ("MASKed", [mask, ","])
         return [f":PULSe:{'VERify' if verify else 'APPLy'}:{form}{query} {shape}", *where, batch.amplitude, ";"]
 
-    def _read_answer(self, answer: list[Any], works: Sequence[Work]) -> list[Done]:
-        """What `works` answered. Raises LinkError where it is the answer to another message."""
-        *blocks, last = answer or [""]
-        try:
-            number, *ended = _numbers(last)
-            if len(ended) != len(works):
-                raise ValueError(f"the ends of {len(ended)} pieces of work")
-            found = self._blocks(blocks, works)
-        except (ValueError, AttributeError) as problem:
-            sizes = [work.size for work in works if work.is_answered]
-            raise InstrumentError(
-                f"{self.settings.resource_name}: the board answered {problem} where blocks of {sizes} bytes and "
-                f"the number and {len(works)} times of its last work were expected"
-            ) from None
-        if number != self._work + len(works):
-            self.link.resynchronise()
-            raise LinkError(
-                f"{self.settings.resource_name}: the answer is to work {number:g} where {self._work + len(works)} was "
-                "asked for: a message or an answer has come twice, or someone else uses the board"
-            )
-        return [Done(*each) for each in zip(found, ended, strict=True)]
-
-    def _blocks(self, blocks: Sequence[Any], works: Sequence[Work]) -> list[NDArray[Any]]:
-        """The answers of `works`. Raises ValueError, AttributeError where `blocks` are others."""
-        found = [block.nbytes for block in blocks]
-        if found != [work.size for work in works if work.is_answered]:
-            raise ValueError(f"blocks of {found} bytes")
-        arrived = iter(blocks)
-        return [next(arrived).view(work.dtype) if work.is_answered else np.empty(0, work.dtype) for work in works]
-
-    def _ask_last(self) -> LastWork:
-        answer = self.link.exchange(":PULSe:SEQuence?;:FETCh:WORK?")
-        try:
-            return _last_work(*answer)
-        except (ValueError, AttributeError, TypeError):
-            raise InstrumentError(
-                f"{self.settings.resource_name}: the board answered {str(answer)[:60]} where the numbers of its last "
-                "batch and work were expected"
-            ) from None
-
-    def _fetch(self, first: int, works: Sequence[Work]) -> list[NDArray[Any]]:
-        numbers = [number for number, work in enumerate(works, first) if work.is_answered]
-        blocks = self.link.exchange(";".join(f":FETCh? {number}" for number in numbers)) if numbers else []
-        try:
-            return self._blocks(blocks, works)
-        except (ValueError, AttributeError) as problem:
-            raise InstrumentError(f"{self.settings.resource_name}: the board kept {problem}: not ours") from None
+    def _last_work(self, answer: Sequence[Any]) -> LastWork:
+        sequence, work = answer
+        return replace(super()._last_work([work]), sequence=int(sequence))
 
 
 @lru_cache
@@ -316,23 +241,9 @@ def _lines_head(
     backward: bool, on_columns: bool, bits: int, voltage: float, full_scale: float, inputs: int, outputs: int
 ) -> str:
     way, on = "BACKward" if backward else "FORWard", "COLumns" if on_columns else "ROWs"
-    return f":MULTiply:LINes? {way},{on},{bits},{_exact(voltage)},{_exact(full_scale)},{inputs},{outputs},"
-
-
-def _exact(value: float) -> str:
-    """Text that reads back as the very same float."""
-    return repr(float(value))
-
-
-def _last_work(sequence: str, work: str) -> LastWork:
-    number, *ended = work.split(",")
-    return LastWork(int(number), int(sequence), tuple(map(float, ended)))
-
-
-def _numbers(answer: str) -> tuple[float, ...]:
-    return tuple(float(word) for word in answer.split(","))
+    return f":MULTiply:LINes? {way},{on},{bits},{exact(voltage)},{exact(full_scale)},{inputs},{outputs},"
 
 
 def _scale(answer: str, unit: str) -> Scale:
-    step, offset, bits = _numbers(answer)
+    step, offset, bits = numbers(answer)
     return Scale(step, offset, int(bits), unit)

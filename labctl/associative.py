@@ -68,7 +68,8 @@ class AssociativeGeometry:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One search and one tagged write, a character a role of its table: `0`, `1`, or `-` for not looked at, not written.
+    """One search and one tagged write, a character a role of its table: `0`, `1`, or `-` for neither looked at nor
+    written.
 
     A key of `-` alone tags every row without a search. A `then` of `-` alone only searches.
     """
@@ -292,7 +293,7 @@ class AssociativeArray(Protocol):
     def clock(self) -> Clock: ...
 
     def perform(self, *actions: Action) -> tuple[Any, ...]:
-        """Do `actions` in order, each exactly once, in as few exchanges as they fit in. Gives what each of them gives."""
+        """Do `actions` in order, each exactly once, in as few exchanges as they fit in. Gives what each gives."""
 
     def counters(self) -> Counters:
         """What the array has done since it was powered on."""
@@ -339,9 +340,8 @@ def values_of(planes: Planes, bits: int, rows: int, signed: bool = True) -> NDAr
 
 def word_columns(first: ArrayLike, bits: int) -> Columns:
     """The columns, (words * bits,), of words that begin at the columns `first`, (words,), and go on one by one."""
-    begun = np.asarray(first, np.uint32).reshape(-1, 1)
-    columns: Columns = (begun + np.arange(bits, dtype=np.uint32)).reshape(-1)
-    return columns
+    begun: Columns = np.asarray(first, np.uint32).reshape(-1, 1)
+    return np.add(begun, np.arange(bits, dtype=np.uint32), dtype=np.uint32).reshape(-1)
 
 
 def instructions(rows: Sequence[tuple[int, int, Sequence[int], Sequence[int]]]) -> NDArray[Any]:

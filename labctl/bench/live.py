@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,7 @@ from labctl.array import (
     Scale,
     Window,
 )
+from labctl.associative import Action, AssociativeArray, AssociativeGeometry, Counters
 from labctl.auxiliary import Auxiliary, is_auxiliary
 from labctl.bench.leases import Lease
 from labctl.bench.limits import CellCounts, LimitGuard
@@ -94,7 +95,8 @@ class Bench:
     def array(self, name: str | None = None) -> BenchArray:
         """The array called `name` (the only one where None), not yet connected. Raises BenchError."""
         name, settings = self.file.array_settings(name)
-        return BenchArray(self, name, settings)
+        able = getattr(self.file.drivers[settings.instrument], "capabilities", Capability(0))
+        return (AssociativeBenchArray if Capability.ASSOCIATE in able else BenchArray)(self, name, settings)
 
     def connect(self, name: str) -> Any:
         """The driver of instrument `name`, leased and connected until as many calls of `disconnect`, or `close`.
@@ -565,6 +567,24 @@ class BenchArray:
     @property
     def _not_connected(self) -> str:
         return f"the array {self.name!r} is not connected: use `with bench.array(...) as array`"
+
+
+class AssociativeBenchArray(BenchArray):
+    """A BenchArray whose driver is an AssociativeArray: nothing pulses it, so no limits stand in front of it."""
+
+    @property
+    def associative(self) -> AssociativeGeometry:
+        return self._processor.associative
+
+    def perform(self, *actions: Action) -> tuple[Any, ...]:
+        return self._processor.perform(*actions)
+
+    def counters(self) -> Counters:
+        return self._processor.counters()
+
+    @property
+    def _processor(self) -> AssociativeArray:
+        return cast(AssociativeArray, self.driver)
 
 
 def load_bench(path: str | Path | None = None) -> Bench:

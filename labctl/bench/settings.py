@@ -29,7 +29,12 @@ from labctl.units import Second, Volt, VoltSecond, convert
 ENVIRONMENT = {"LABCTL_OPERATOR": "operator", "LABCTL_RUNS": "runs"}
 """Environment variable -> the key of the bench file it overrides. `LABCTL_BENCH` names the file itself."""
 
-EMBEDDED = {"rram": "embedded.toml", "pcm": "embedded_pcm.toml"}
+EMBEDDED = {
+    "rram": "embedded.toml",
+    "pcm": "embedded_pcm.toml",
+    "racetrack": "embedded_racetrack.toml",
+    "racetrack-ideal": "embedded_racetrack_ideal.toml",
+}
 """Name -> file of the benches that ship with labctl, by the cells of their chips; the first where none is named."""
 
 

@@ -18,6 +18,7 @@ from labctl.chips.history import Found, History, Note, history, pulse_count
 from labctl.chips.ledger import NO_RUN, OPERATIONS
 from labctl.errors import NoRunError, UsageError
 from labctl.recording.catalogue import Catalogue
+from labctl.recording.layout import is_associative
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -143,10 +144,16 @@ class ChipRecord:
 def chip_record(serial: str, folder: str | Path) -> ChipRecord:
     """What the runs in `folder` and below say of the chip `serial`.
 
-    Raises NoRunError where there is no such folder, and neither a run of that chip nor an exclusion in it.
+    Raises NoRunError where there is no such folder, and neither a run of that chip nor an exclusion in it; UsageError
+    of an associative array.
     """
     folder = Path(folder)
     catalogue = Catalogue(folder)
+    if is_associative_array(serial, catalogue):
+        raise UsageError(
+            f"chip {serial} is an associative array, whose cells get no pulses and are not read one by one: its runs "
+            f"say nothing of them (labctl runs find --chip {serial} lists them)"
+        )
     runs, rows, cols = _runs_in(catalogue, serial)
     exclusions = read_exclusions(folder, serial)
     if not runs:
@@ -165,9 +172,17 @@ def runs_of(serial: str, folder: Path) -> tuple[list[Found], int, int]:
 
 
 def pulses_of(serial: str, catalogue: Catalogue) -> int:
-    """All pulses of the chip, as in its record, without the rest of it."""
+    """All pulses of the chip, as in its record, without the rest of it; none of an associative array."""
+    if is_associative_array(serial, catalogue):
+        return 0
     runs, rows, cols = _runs_in(catalogue, serial)
     return pulse_count(catalogue.folder, serial, runs, rows, cols) if runs else 0
+
+
+def is_associative_array(serial: str, catalogue: Catalogue) -> bool:
+    """Whether the newest run of the chip says so."""
+    newest = [each.attributes for each in catalogue.entries if each.chip_serial == serial][-1:]
+    return any(is_associative(each) for each in newest)
 
 
 def _runs_in(catalogue: Catalogue, serial: str) -> tuple[list[Found], int, int]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from labctl.chips.defects import FORMED_AT, Tally, judge
 from labctl.chips.ledger import NO_RUN, OPERATIONS, Ledger
-from labctl.recording.layout import AskedBy, Commit, Outcome, State
+from labctl.recording.layout import AskedBy, Commit, Outcome, State, is_associative
 from labctl.recording.reader import opened, read_text, text, whole
 
 _BLOCK = 1 << 21
@@ -94,6 +94,8 @@ def _facts(file: h5py.File, commit: Commit) -> RunFacts:
 def _not_counted(said: dict[str, Any]) -> str:
     if said.get("replay_of"):
         return "a recording answered, not the chip"
+    if is_associative(said):
+        return "of an associative array, whose cells get no pulses"
     if said.get("chip_volatile", False):
         return "a simulated chip that is fresh each time: it has no state file"
     return ""

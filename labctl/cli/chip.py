@@ -11,7 +11,7 @@ import click
 from labctl.bench.settings import read_bench
 from labctl.chips.exclusions import Exclusion, clear, exclude, exclusions_path, read_exclusions
 from labctl.chips.maps import MAPS
-from labctl.chips.record import chip_record, pulses_of
+from labctl.chips.record import chip_record, is_associative_array, pulses_of
 from labctl.cli.console import print_json, print_table
 from labctl.errors import NoRunError, UsageError
 from labctl.recording.catalogue import Catalogue
@@ -141,6 +141,8 @@ def _add(folder: Path, serial: str, named: Exclusion, *, is_new: bool) -> None:
     if not named.because:
         raise UsageError("--because: say why, for whoever wonders later")
     shapes = _shapes(folder)
+    if serial in shapes and is_associative_array(serial, Catalogue(folder)):
+        raise UsageError(f"chip {serial} is an associative array, whose protocols leave no cells out")
     if serial in shapes:
         named.mask(*shapes[serial])
     elif is_new:

@@ -91,6 +91,7 @@ def _printers(
 ) -> tuple[Callable[[RunResult], int], Callable[[RunResult, Path | None], dict[str, Any]]]:
     """How the command that began the run prints its result."""
     from labctl.cli import arrays, characterise, prune, train
+    from labctl.cli.associate import running, selftest
 
     show, describe = print_plain, flat
     if protocol == "write_verify":
@@ -101,6 +102,10 @@ def _printers(
         show = prune.print_pruned
     elif protocol == "training":
         show = train.print_trained
+    elif protocol == "associative_selftest":
+        show = selftest.print_tested
+    elif protocol == "associative_inference":
+        show = running.print_judged
     elif protocol in dict(characterise.KINDS.values()):
         show, describe = characterise.show, characterise.describe
     return show, describe

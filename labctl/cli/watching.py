@@ -96,7 +96,7 @@ def as_line(sight: Sight) -> str:
     """`sight` in one line of plain text."""
     commit = sight.commit
     parts = [f"{_wall(sight.elapsed):>8}", f"{sight.outcome.value:<8}", sight.phase.replace("_", " ")]
-    parts += [f"step {commit.steps:,}", f"{commit.pulses:,} pulses", f"{commit.events:,} events"]
+    parts += [f"step {commit.steps:,}", *_counts(sight)]
     parts += [f"{_rate(sight)}"] if sight.pulses_per_s is not None else []
     parts += _latest(sight) + [text for text, _ in _warnings(sight)] + _surroundings(sight)
     parts += [sight.message] if sight.message else []
@@ -131,15 +131,17 @@ class Picture:
         """The map, and the curves beside it; in a narrow terminal the map alone, or the curves where it is empty."""
         names = _curves_of(self._sight)
         widest = width if not names or width < 2 * _LEAST_WIDTH + _GAP else width - _LEAST_WIDTH - _GAP
-        left = self._map(height - 1, min(widest, 2 * height), coloured)
+        has_map = not self._sight.head.associative
+        left = self._map(height - 1, min(widest, 2 * height), coloured) if has_map else []
         wide = max((_width(line) for line in left), default=0)
-        room = width - wide - _GAP
+        room = width - wide - (_GAP if has_map else 0)
         right = _curves(self._sight, names, height - 1, room, coloured) if room >= _LEAST_WIDTH else []
         lines = []
         for number in range(max(len(left), len(right))):
             line = list(left[number]) if number < len(left) else []
             if number < len(right):
-                line = [*Segment.adjust_line_length(line, wide), Segment(" " * _GAP), *right[number]]
+                gap = [*Segment.adjust_line_length(line, wide), Segment(" " * _GAP)] if has_map else []
+                line = [*gap, *right[number]]
             lines.append(line)
         return [[], *lines]
 
@@ -173,7 +175,7 @@ def _header(sight: Sight, width: int) -> list[Line]:
     left = Segment.adjust_line_length(title, max(0, width - len(outcome) - 1))
     rate = [_rate(sight)] if sight.pulses_per_s is not None else []
     time = f"{_wall(sight.elapsed)} on the wall, {_seconds(sight.bench_elapsed)} on the bench's clock"
-    counts = [f"{commit.pulses:,} pulses", f"{commit.events:,} events", f"{commit.steps:,} steps"]
+    counts = [*_counts(sight), f"{commit.steps:,} steps"]
     lines = [
         [*left, Segment(" "), *_words((outcome, _OUTCOMES[sight.outcome]))],
         _words((head.path.name, "dim")),
@@ -189,6 +191,14 @@ def _header(sight: Sight, width: int) -> list[Line]:
     lines += [_joined(warnings)] if warnings else []
     lines += [_words((sight.message, _OUTCOMES[sight.outcome]))] if sight.message else []
     return lines
+
+
+def _counts(sight: Sight) -> list[str]:
+    """What was done so far."""
+    commit = sight.commit
+    if sight.head.associative:
+        return [f"{commit.operations:,} actions", f"{commit.events:,} passes recorded"]
+    return [f"{commit.pulses:,} pulses", f"{commit.events:,} events"]
 
 
 def _footer(sight: Sight) -> list[Line]:
@@ -286,10 +296,12 @@ def _surroundings(sight: Sight) -> list[str]:
 def _warnings(sight: Sight) -> list[tuple[str, str]]:
     """What a person should know, and how loudly."""
     found = []
+    what = ("actions that may have been done", "actions not done")
+    lost, refused = what if sight.head.associative else ("pulses of unknown dose", "pulses not applied")
     if sight.unknown_dose:
-        found.append((f"{sight.unknown_dose:,} pulses of unknown dose", "bold red"))
+        found.append((f"{sight.unknown_dose:,} {lost}", "bold red"))
     if sight.not_applied:
-        found.append((f"{sight.not_applied:,} pulses not applied", "yellow"))
+        found.append((f"{sight.not_applied:,} {refused}", "yellow"))
     if sight.behind:
         done = 1 - sight.behind / sight.commit.events
         found.append((f"catching up: {done:.0%} of the events looked at", "yellow"))

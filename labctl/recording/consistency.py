@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.array import Operation
+from labctl.recording import actions, layout
 from labctl.recording.findings import Finding, Severity, error, warning, where
 from labctl.recording.layout import Commit, State
 from labctl.recording.reader import text as attribute_text
@@ -55,7 +56,8 @@ def check_rows(file: h5py.File, commit: Commit) -> Iterator[Finding]:
     yield from _times(file, operations, commit)
     yield from _flags(file, commit)
     if not covering:
-        yield from _events(file, operations, commit)
+        check_events = _passes if layout.is_associative(file.attrs) else _events
+        yield from check_events(file, operations, commit)
 
 
 def _covering(operations: _Operations, commit: Commit) -> Iterator[Finding]:
@@ -162,6 +164,28 @@ def _block(file: h5py.File, operations: _Operations, rows: slice) -> Iterator[tu
         if name == "amplitude":
             yield "events/amplitude is missing for a pulse", is_pulse & is_none
             yield "events/amplitude is given for a read", ~is_pulse & ~is_none
+
+
+def _passes(file: h5py.File, operations: _Operations, commit: Commit) -> Iterator[Finding]:
+    """Of programs alone, each with all of its passes, in order; no more rows tagged than there are."""
+    traced = operations.events > 0
+    is_program = operations.kind == actions.PROGRAM
+    yield from where(traced & ~is_program, "operations/events of what is no program")
+    is_short = traced & is_program & (operations.events != operations.repeats)
+    yield from where(is_short, "operations/events are not all passes of the program")
+    begins = np.zeros(commit.events_intended, bool)
+    begins[operations.first_event[traced]] = True
+    last = np.zeros((3, 1), np.int64)
+    for first in range(0, commit.events_intended, _BLOCK):
+        rows = slice(first, min(first + _BLOCK, commit.events_intended))
+        place = np.stack([file["events"][name][rows].astype(np.int64) for name in ("instruction", "bit", "pass")])
+        moved = np.sign(np.diff(place, axis=1, prepend=last))
+        order, last = moved[0] * 4 + moved[1] * 2 + moved[2], place[:, -1:]
+        yield from where(begins[rows] & place.any(axis=0), "events do not begin with a first pass", first)
+        yield from where(~begins[rows] & (order <= 0), "events are not in the order of their program", first)
+        matches = file["events/matches"][rows]
+        beyond = (matches != actions.NO_MATCHES) & (matches > int(file.attrs["rows"]))
+        yield from where(beyond, "events/matches is more than the array has rows", first)
 
 
 def _of_events(operations: _Operations, rows: slice) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

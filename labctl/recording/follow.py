@@ -47,6 +47,7 @@ class Head:
 
     began: s since 1970 on the wall clock, started: the same on the array's clock. scalars: what each step says, as the
     protocol declared it. settings: the protocol's, arrays as their digests. was_resumed: so that there were pauses.
+    associative: whether the array is one, of whose cells a run says nothing: its events are recorded passes.
     """
 
     path: Path
@@ -62,6 +63,12 @@ class Head:
     auxiliaries: tuple[Quantity, ...]
     settings: Mapping[str, Any]
     was_resumed: bool
+    associative: bool = False
+
+    @property
+    def cells(self) -> int:
+        """That the run says something of."""
+        return 0 if self.associative else self.rows * self.cols
 
 
 class Curve:
@@ -102,14 +109,15 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a look saw. The arrays are the follower's own, (rows * cols,), and go on changing.
+    """What a look saw. The arrays are the follower's own, (rows * cols,), and go on changing; empty of an associative
+    array.
 
     message: how the run ended. behind: events in the file that were not looked at yet. elapsed: s, by the wall;
     bench_elapsed: on the array's clock. pulses_per_s: by the wall, of late; of the whole run when it is over; None when
     not known. phase, latest: of the last step, which need not give every scalar. curves: of each scalar that was ever
     given. reading: S, the last of each cell, NaN where there is none. pulses: that the cell got. target: S, NaN where
     there is none; None where the protocol has no targets, or has not given them yet. surroundings: the last sample.
-    unknown_dose, not_applied: pulses.
+    unknown_dose, not_applied: pulses; of an associative array, actions.
     """
 
     head: Head
@@ -171,7 +179,7 @@ class Follower:
         summary = read_summary(self.path) if ended else None
         elapsed = self._elapsed(seen.head, commit, summary.summary if summary else {})
         overall = commit.pulses / elapsed if elapsed > 0 and not seen.head.was_resumed else None
-        is_live = commit.outcome is Outcome.LIVE
+        rate = seen.rate.per_second if commit.outcome is Outcome.LIVE else overall
         return Sight(
             head=seen.head,
             commit=commit,
@@ -179,7 +187,7 @@ class Follower:
             behind=commit.events - seen.events,
             elapsed=elapsed,
             bench_elapsed=max(0.0, commit.ended - seen.head.started),
-            pulses_per_s=seen.rate.per_second if is_live else overall,
+            pulses_per_s=None if seen.head.associative else rate,
             phase=seen.phase,
             latest=seen.latest,
             curves=seen.curves,
@@ -187,7 +195,7 @@ class Follower:
             pulses=seen.pulses,
             target=seen.target,
             surroundings=seen.surroundings,
-            unknown_dose=seen.unknown_dose + (_in_flight(commit) if commit.outcome is Outcome.KILLED else 0),
+            unknown_dose=seen.unknown_dose + _in_flight(seen.head, commit),
             not_applied=seen.not_applied,
         )
 
@@ -245,8 +253,8 @@ class _Seen:
         self.phase = ""
         self.latest: dict[str, float] = {}
         self.curves: dict[str, Curve] = {}
-        self.reading = np.full(head.rows * head.cols, np.nan, np.float32)
-        self.pulses = np.zeros(head.rows * head.cols, np.uint32)
+        self.reading = np.full(head.cells, np.nan, np.float32)
+        self.pulses = np.zeros(head.cells, np.uint32)
         self.target: NDArray[np.float32] | None = None
         self.surroundings: dict[str, float] = {}
         self.unknown_dose = self.not_applied = 0
@@ -264,7 +272,10 @@ class _Seen:
         if self.samples < commit.samples:
             self._take_sample(file["auxiliaries"], commit.samples)
         while self.events < commit.events or self.operations < commit.operations:
-            self._take_events(file, commit)
+            if self.head.associative:
+                self._take_actions(file["operations"], commit)
+            else:
+                self._take_events(file, commit)
             if is_late():
                 break
 
@@ -291,6 +302,14 @@ class _Seen:
         last = {each.name: float(auxiliaries[each.name][until - 1]) for each in self.head.auxiliaries}
         self.surroundings, self.samples = last, until
 
+    def _take_actions(self, table: h5py.Group, commit: Commit) -> None:
+        """One block; passes are not looked at."""
+        part = slice(self.operations, min(commit.operations, self.operations + _BLOCK))
+        self._doubt(table["state"][part], np.ones(part.stop - part.start, np.int64))
+        self.operations = part.stop
+        if self.operations == commit.operations:
+            self.events = commit.events
+
     def _take_events(self, file: h5py.File, commit: Commit) -> None:
         """One block: a part of an operation, or as many small operations as fit."""
         table = file["operations"]
@@ -309,9 +328,11 @@ class _Seen:
 
     def _count(self, table: h5py.Group, part: slice, here: NDArray[np.int64]) -> None:
         """Pulses that are not what was meant, among the events `here` of the operations in `part`."""
-        state, pulsed = table["state"][part], np.isin(table["kind"][part], _PULSES)
-        self.unknown_dose += int(here[pulsed & (state == State.UNKNOWN_DOSE)].sum())
-        self.not_applied += int(here[pulsed & (state == State.NOT_APPLIED)].sum())
+        self._doubt(table["state"][part], here * np.isin(table["kind"][part], _PULSES))
+
+    def _doubt(self, state: NDArray[np.uint8], counts: NDArray[np.int64]) -> None:
+        self.unknown_dose += int(counts[state == State.UNKNOWN_DOSE].sum())
+        self.not_applied += int(counts[state == State.NOT_APPLIED].sum())
 
     def _spread(self, events: h5py.Group, table: h5py.Group, part: slice, here: NDArray[np.int64], last: int) -> None:
         """Readings and pulses of the next events up to `last`, to their cells; of several the last one counts."""
@@ -367,6 +388,7 @@ def _head(path: Path, file: h5py.File) -> Head:
         auxiliaries=_quantities(file["auxiliaries"], own) if "auxiliaries" in file else (),
         settings=_settings(file["provenance"]),
         was_resumed="resumptions" in file["provenance"].attrs,
+        associative=layout.is_associative(said),
     )
 
 
@@ -396,6 +418,8 @@ def _identity(file: h5py.File) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _in_flight(commit: Commit) -> int:
-    """Pulses that were intended, and of which nothing was heard."""
-    return commit.events_intended - commit.events
+def _in_flight(head: Head, commit: Commit) -> int:
+    """Pulses of a killed run, or actions, that were intended, and of which nothing was heard."""
+    if commit.outcome is not Outcome.KILLED:
+        return 0
+    return commit.unsettled if head.associative else commit.events_intended - commit.events

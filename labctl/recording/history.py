@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.errors import UsageError
-from labctl.recording.layout import Commit, Outcome, State
+from labctl.recording.layout import Commit, Outcome, State, is_associative
 from labctl.recording.raw import RawColumn, RawFile
 from labctl.recording.reader import opened, text, whole
 
@@ -53,6 +53,8 @@ def cell_events(path: str | Path, cell: Cell) -> CellEvents:
     """
     path = Path(path)
     with opened(path) as (file, commit), whole(path):
+        if is_associative(file.attrs):
+            raise UsageError(f"{path} is of an associative array, whose events are passes over all rows, not of cells")
         flat = _flat(path, cell, (int(file.attrs["rows"]), int(file.attrs["cols"])))
         with RawFile(path, file) as raw:
             row = raw.column("events/cell", commit.events_intended).find(flat)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ OWN_ATTRIBUTES = {"format", "format_version", "Conventions", "NX_class", "defaul
 }
 """Attributes of the file itself; flat provenance stands beside them under other names."""
 
+ARRAY_KIND, ASSOCIATIVE = "array_kind", "associative"
+"""The attribute of a run on an associative array, whose events and operations are those of `actions`."""
+
 EPOCH = "seconds since 1970-01-01T00:00:00Z"
 NOT_COUNTED = -1
 """The sequence number where the board keeps none."""
@@ -39,6 +42,12 @@ TEXTS = ("message", "summary", "snapshot_after", "checksums")
 
 SLOTS = ("slot_0", "slot_1")
 """Where checkpoints are written in turns, so that the last that counts is whole while the next one is written."""
+
+
+def is_associative(attributes: Mapping[Any, Any]) -> bool:
+    """Whether a file with these attributes is of a run on an associative array."""
+    said = attributes.get(ARRAY_KIND, "")
+    return bool((said.decode() if isinstance(said, bytes) else said) == ASSOCIATIVE)
 
 
 class Outcome(enum.StrEnum):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from labctl.array import Geometry, Operation, PulseBatch, Scale
 from labctl.errors import RecordingError, ResumeError
 from labctl.recording import layout, skeleton
+from labctl.recording.actions import NO_MATCHES, geometry_of, operations_of
 from labctl.recording.checkpoint import Checkpoint, decode
 from labctl.recording.full_disks import file_for_hdf5
 from labctl.recording.layout import AskedBy, Commit, Outcome, State
@@ -36,6 +37,8 @@ _FIRST = 1
 
 _PLAIN = {"compression": None, "compression_opts": None, "shuffle": False}
 """What rows are added to is not compressed, though the run may have been packed."""
+
+_BIT = Scale(1.0, 0.0, 1, "1")
 
 _IN_DOUBT = (State.INTENDED, State.UNKNOWN_DOSE)
 
@@ -56,8 +59,10 @@ class Past:
 
     attributes: of the file. settings: plain JSON values, arrays as they were. operations: column to (n,) values; the
     `state` of those in flight when the run was killed is INTENDED. phases: of the steps that the protocol did before it
-    was told to stop. auxiliaries: names of what was read along. Raises NoRunError or RecordingError, and ResumeError
-    for a run that is going on, is finished, or was recorded without what it takes to go on.
+    was told to stop. auxiliaries: names of what was read along. associative: the geometry of an array that is one.
+
+    Raises NoRunError or RecordingError, and ResumeError for a run that is going on, is finished, or was recorded
+    without what it takes to go on.
     """
 
     def __init__(self, path: Path) -> None:
@@ -95,6 +100,7 @@ class Past:
         self.has_checkpoints = "checkpoint" in self._file
         self.checkpoint: Checkpoint | None = decode(self._file, self.commit) if self.commit.checkpoints else None
         self.auxiliaries = sorted(name for name in around if name not in ("sample", "time"))
+        self.associative = geometry_of(self.attributes) if layout.is_associative(self.attributes) else None
         self.adc = self._scale("reading")
         self.dac = self._scale("amplitude")
 
@@ -104,9 +110,12 @@ class Past:
 
     @property
     def doubtful(self) -> slice:
-        """The rows of the last pulses of which it is not known whether they were applied; none may follow them."""
+        """The rows of the last pulses (of an associative array, actions) of which it is not known whether they were
+        applied; none may follow them."""
         kinds, states = self.operations["kind"], self.operations["state"]
-        doubtful = np.isin(kinds, _PULSES) & np.isin(states, _IN_DOUBT)
+        doubtful = np.isin(states, _IN_DOUBT)
+        if self.associative is None:
+            doubtful &= np.isin(kinds, _PULSES)
         known = np.flatnonzero(~doubtful)
         return slice(int(known[-1]) + 1 if len(known) else 0, len(kinds))
 
@@ -120,14 +129,18 @@ class Past:
 
         next_sequence: the number the board gives its next batch, where it counts them and nobody else is known to have
         pulsed since. A number that does not fit those of the operations means that somebody has. The first number of
-        all may be that of a board that was switched off meanwhile, so that it says nothing.
+        all may be that of a board that was switched off meanwhile, so that it says nothing. Of actions of an
+        associative array nobody can say, as one may take several numbers.
         """
         rows = self.doubtful
-        sequences = self.operations["sequence"][rows]
-        count = len(sequences)
         state = self.operations["state"]
+        count = rows.stop - rows.start
         if not count:
             return 0
+        if self.associative is not None:
+            state[rows] = State.UNKNOWN_DOSE
+            return None
+        sequences = self.operations["sequence"][rows]
         applied = -1 if next_sequence is None else next_sequence - int(sequences[0])
         if (
             next_sequence == _FIRST
@@ -240,8 +253,9 @@ class Past:
             copy_run(self._file, copy, self.commit, with_end=False, filters=_PLAIN)
             states = self.operations["state"]
             copy["operations/state"][:] = states
-            copy["events/reading"][self.commit.events :] = self.not_read
-            skeleton.describe_flags(copy["operations"], layout.OPERATIONS)
+            name, unknown = ("reading", self.not_read) if self.associative is None else ("matches", NO_MATCHES)
+            copy[f"events/{name}"][self.commit.events :] = unknown
+            skeleton.describe_flags(copy["operations"], operations_of(self.associative is not None))
             if self.has_checkpoints:
                 self._mark_superseded(copy)
             copy["provenance"].attrs["resumptions"] = json_text([*self.resumptions, resumption])
@@ -288,7 +302,9 @@ class Past:
         return settings
 
     def _scale(self, name: str) -> Scale:
-        """The converter's, as the codes of a column of events have it."""
+        """The converter's, as the codes of a column of events have it; of an associative array a bit."""
+        if self.associative is not None:
+            return _BIT
         attributes = self._file["events"][name].attrs
         bits = int(attributes["top_code"]).bit_length()
         return Scale(

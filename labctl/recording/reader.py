@@ -98,7 +98,7 @@ def summarise(path: Path, file: h5py.File, commit: Commit) -> RunSummary:
         operations=commit.operations,
         events=commit.events,
         pulses=commit.pulses,
-        unknown_dose=_unknown_dose(file["operations"], commit),
+        unknown_dose=0 if layout.is_associative(attributes) else _unknown_dose(file["operations"], commit),
         unsettled=commit.unsettled,
         attributes={name: item for name, item in attributes.items() if name not in layout.OWN_ATTRIBUTES},
         summary=msgspec.json.decode(summary or "{}", type=dict[str, Any]),

@@ -76,10 +76,11 @@ def copy_run(
 def _settle(copy: h5py.File, commit: Commit) -> None:
     """Nobody will ever say what became of the last intent: its pulses count, and are of unknown dose."""
     copy["operations/state"][commit.operations :] = State.UNKNOWN_DOSE
+    lost = 0 if layout.is_associative(copy.attrs) else commit.events_intended - commit.events
     settled = commit._replace(
         operations=commit.operations_intended,
         events=commit.events_intended,
-        pulses=commit.pulses + commit.events_intended - commit.events,
+        pulses=commit.pulses + lost,
     )
     skeleton.write_commit(copy, settled)
     skeleton.set_text_attribute(copy, "outcome", commit.outcome.value)

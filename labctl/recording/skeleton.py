@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.array import Geometry, Scale
+from labctl.associative import AssociativeGeometry
 from labctl.errors import RecordingError
-from labctl.recording import layout
+from labctl.recording import actions, layout
 from labctl.recording.layout import Column, Commit, Outcome
 from labctl.recording.text import iso_time, json_text
 from labctl.steps import Variable
@@ -43,28 +44,31 @@ class RunInfo:
     auxiliaries: Mapping[str, str]
     arrays: Mapping[str, NDArray[Any]]
     checkpoints: bool
+    associative: AssociativeGeometry | None
 
 
 def image(run: RunInfo) -> bytes:
     """The empty file of `run`, built in memory: HDF5 takes a full disk badly while it builds."""
     content = io.BytesIO()
     with h5py.File(content, "w", libver=LIBVER) as file:
-        events = layout.events(run.dac, run.adc)
+        is_associative = run.associative is not None
+        events = actions.events_of(is_associative, run.dac, run.adc)
+        operations = actions.operations_of(is_associative)
         steps = layout.steps(run.phases, run.variables)
         maps = layout.maps(run.variables)
         _describe(file, run)
-        _add_table(file, "events", "event", events, layout.event_chunk(run.geometry))
-        _add_table(file, "operations", "operation", layout.OPERATIONS, layout.ROW_CHUNK)
+        _add_table(file, "events", "event", events, actions.event_chunk(run.geometry, is_associative))
+        _add_table(file, "operations", "operation", operations, layout.ROW_CHUNK)
         _add_table(file, "steps", "step", steps, layout.ROW_CHUNK)
         if run.auxiliaries:
             _add_table(file, "auxiliaries", "sample", layout.auxiliaries(run.auxiliaries), layout.ROW_CHUNK)
-        _add_maps(file, run.geometry, maps)
+        _add_maps(file, run.geometry, maps, is_associative=is_associative)
         _add_commit(file)
         if run.checkpoints:
             _add_checkpoint(file)
         _add_provenance(file, run.provenance)
         _add_settings(file, run.geometry, run.arrays)
-        _choose_plot(file, maps)
+        _choose_plot(file, maps, "matches" if is_associative else "reading")
     return content.getvalue()
 
 
@@ -110,7 +114,8 @@ def _is_flat(item: object) -> bool:
 def _describe(file: h5py.File, run: RunInfo) -> None:
     """Attributes of the file: what a search asks for, and the two that closing overwrites in place."""
     flat = {name: item for name, item in run.provenance.items() if _is_flat(item)}
-    if taken := layout.OWN_ATTRIBUTES & flat.keys():
+    shape = actions.geometry_attributes(run.associative)
+    if taken := (layout.OWN_ATTRIBUTES | shape.keys()) & flat.keys():
         raise RecordingError(f"provenance may not use the run file's own attribute `{min(taken)}`")
     attributes = {
         "format": layout.FORMAT,
@@ -124,7 +129,7 @@ def _describe(file: h5py.File, run: RunInfo) -> None:
         "started": iso_time(run.started),
         "NX_class": "NXroot",
     }
-    file.attrs.update(attributes | flat)
+    file.attrs.update(attributes | shape | flat)
     for name, text, length in (
         ("outcome", Outcome.RUNNING.value, _OUTCOME_BYTES),
         ("ended", "", _TIME_BYTES),
@@ -141,9 +146,14 @@ def _add_table(file: h5py.File, group_name: str, dimension: str, columns: Sequen
         dataset.dims[0].attach_scale(scale)
 
 
-def _add_maps(file: h5py.File, geometry: Geometry, columns: Sequence[Column]) -> None:
+def _add_maps(file: h5py.File, geometry: Geometry, columns: Sequence[Column], *, is_associative: bool) -> None:
+    """None of an associative array, whose cells are too many, and have no values of their own."""
     group = file.create_group("maps")
     group.attrs["NX_class"] = "NXcollection"
+    if is_associative:
+        if columns:
+            raise RecordingError(f"the protocol declares the map `{columns[0].name}`, but associative arrays have none")
+        return
     scales = []
     for name, size in (("row", geometry.rows), ("col", geometry.cols)):
         scale = group.create_dataset(name, data=np.arange(size, dtype="u4"))
@@ -251,13 +261,13 @@ def _describe_flags(dataset: h5py.Dataset, flags: Mapping[str, int]) -> None:
     dataset.attrs["flag_meanings"] = " ".join(name.replace(" ", "_") for name in flags)
 
 
-def _choose_plot(file: h5py.File, maps: Sequence[Column]) -> None:
-    """NeXus viewers open on the protocol's first map, else on the readings, under the title of the run.
+def _choose_plot(file: h5py.File, maps: Sequence[Column], otherwise: str) -> None:
+    """NeXus viewers open on the protocol's first map, else on one column of events, under the title of the run.
 
     `default` names the NXdata itself, as NeXus allows since 2018; an NXentry between them would be one more group to
     every other reader. The axis `.` is one without values: the rows of events are only counted.
     """
-    group, signal, axes = ("maps", maps[0].name, ["row", "col"]) if maps else ("events", "reading", ["."])
+    group, signal, axes = ("maps", maps[0].name, ["row", "col"]) if maps else ("events", otherwise, ["."])
     file.attrs["default"] = group
     plot = {"NX_class": "NXdata", "signal": signal, "axes": axes, "title": file.attrs["title"]}
     file[group].attrs.update(plot)

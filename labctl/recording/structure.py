@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from labctl.array import Scale
-from labctl.recording import layout
+from labctl.recording import actions, layout
 from labctl.recording.findings import Finding, error
 from labctl.recording.layout import Column, Commit, Outcome
 from labctl.recording.skeleton import is_dimension_only
@@ -18,12 +18,10 @@ DIMENSIONS = {"events": "event", "operations": "operation", "steps": "step", "au
 
 _ANY_SCALE = Scale(1.0, 0.0, 12, "")
 _COLUMNS = {
-    "events": layout.events(_ANY_SCALE, _ANY_SCALE),
-    "operations": layout.OPERATIONS,
     "steps": layout.steps((), ()),
     "auxiliaries": layout.auxiliaries({}),
 }
-"""What each table has whatever the protocol."""
+"""What each table has whatever the protocol, and the array; see `_columns`."""
 
 _LATER = ("read_voltage", "reading_factor", "asked_by", "checksums")
 """What the runs of older labctls lack."""
@@ -33,9 +31,10 @@ _CODE_ATTRIBUTES = ("units", "scale_factor", "add_offset", "top_code", "_FillVal
 
 def check_structure(file: h5py.File, commit: Commit) -> Iterator[Finding]:
     """Every table, column and dimension of an open run file. Raises what h5py raises where it cannot be read."""
+    columns = _columns(associative=layout.is_associative(file.attrs))
     for name in DIMENSIONS:
         if name in file:
-            yield from _table(file[name], commit)
+            yield from _table(file[name], commit, columns[name])
     yield from _maps(file)
     yield from _provenance(file["provenance"], commit)
     yield from _checkpoint(file, commit)
@@ -49,9 +48,15 @@ def counted(table: str, commit: Commit) -> int:
     return (rows | {"steps": commit.steps, "auxiliaries": commit.samples})[table]
 
 
-def _table(group: h5py.Group, commit: Commit) -> Iterator[Finding]:
+def _columns(*, associative: bool) -> dict[str, tuple[Column, ...]]:
+    """What each table has whatever the protocol."""
+    events, operations = actions.events_of(associative, _ANY_SCALE, _ANY_SCALE), actions.operations_of(associative)
+    return {"events": events, "operations": operations, **_COLUMNS}
+
+
+def _table(group: h5py.Group, commit: Commit, columns: Sequence[Column]) -> Iterator[Finding]:
     name = group.name[1:]
-    for column in _COLUMNS[name]:
+    for column in columns:
         if column.name in group:
             yield from _known(group[column.name], column)
         elif column.name not in _LATER:
@@ -114,6 +119,8 @@ def _length(dataset: h5py.Dataset, rows: int, commit: Commit) -> Iterator[Findin
 
 
 def _maps(file: h5py.File) -> Iterator[Finding]:
+    if layout.is_associative(file.attrs):
+        return
     shape = (int(file.attrs["rows"]), int(file.attrs["cols"]))
     for name, size in zip(("row", "col"), shape, strict=True):
         scale = file["maps"].get(name)

@@ -20,7 +20,7 @@ from labctl.recording.layout import Commit, Outcome, State
 from labctl.recording.text import iso_time
 
 STATUS = {"saturated": 1, "not_read": 2, "unknown_dose": 4, "not_applied": 8}
-"""Bits of `events/status`."""
+"""Bits of `events/status`, of memory arrays."""
 
 
 def open_tree(path: Path, commit: Commit, *, swmr: bool) -> xarray.DataTree:
@@ -32,7 +32,9 @@ def open_tree(path: Path, commit: Commit, *, swmr: bool) -> xarray.DataTree:
     operations = _with_states(operations, commit.operations, unsettled)
     events = groups["events"].to_dataset().isel(event=slice(commit.events_intended))
     groups["operations"].dataset = operations
-    groups["events"].dataset = events.assign(_Derived(events, operations).variables())
+    derived = _Derived(events, operations)
+    added = derived.of_passes() if layout.is_associative(tree.attrs) else derived.variables()
+    groups["events"].dataset = events.assign(added)
     groups["steps"].dataset = groups["steps"].to_dataset().isel(step=slice(commit.steps))
     if "auxiliaries" in groups:
         groups["auxiliaries"].dataset = groups["auxiliaries"].to_dataset().isel(sample=slice(commit.samples))
@@ -68,11 +70,15 @@ class _Derived:
             "flag_meanings": " ".join(STATUS),
         }
         return {
-            "operation": self._lazy(self.operation, "u4", {"long_name": "row of its operation"}),
+            **self.of_passes(),
             "time": self._lazy(self.time, "M8[ns]", {"long_name": "when the cell's turn began"}),
             "status": self._lazy(self.status, "u1", {"long_name": "what is known of it", **flags}),
             **self._readings(),
         }
+
+    def of_passes(self) -> dict[str, xarray.Variable]:
+        """Of an associative array, whose passes have no times of their own."""
+        return {"operation": self._lazy(self.operation, "u4", {"long_name": "row of its operation"})}
 
     def _readings(self) -> dict[str, xarray.Variable]:
         """`reading` anew where some of it was read at other voltages than the one its scale is for.

@@ -12,6 +12,7 @@ import h5py
 import msgspec
 
 from labctl.errors import NoRunError, RecordingError
+from labctl.recording import layout
 from labctl.recording.checkpoint import decode
 from labctl.recording.checksums import checksum, checksums
 from labctl.recording.consistency import check_rows
@@ -109,9 +110,7 @@ def _check_completeness(file: h5py.File, commit: Commit) -> Iterator[Finding]:
     """That the run was ended, and that everything it says of itself is there and can be read."""
     provenance = file["provenance"]
     if commit.outcome is Outcome.KILLED:
-        lost = commit.events_intended - commit.events
-        doubt = f": nobody can say whether its last {lost:,} pulses were applied" if lost else ""
-        yield warning(f"the run was killed{doubt}")
+        yield warning(f"the run was killed{_lost(file, commit)}")
     elif commit.outcome is Outcome.LIVE:
         yield warning("the run is going on")
     else:
@@ -125,6 +124,15 @@ def _check_completeness(file: h5py.File, commit: Commit) -> Iterator[Finding]:
         if name != "NX_class" and not _is_json(text(content)):
             yield error(f"provenance/{name} is not JSON")
     yield from _arrays(file)
+
+
+def _lost(file: h5py.File, commit: Commit) -> str:
+    """What was under way then, as the end of a sentence."""
+    if layout.is_associative(file.attrs):
+        lost = commit.unsettled
+        return f": nobody can say whether what was under way was done ({lost:,} of its actions)" if lost else ""
+    lost = commit.events_intended - commit.events
+    return f": nobody can say whether its last {lost:,} pulses were applied" if lost else ""
 
 
 def _ended(file: h5py.File, commit: Commit) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from filelock import BaseFileLock
 from numpy.typing import NDArray
 
 from labctl.array import Geometry, PulseBatch, Readout, Scale
+from labctl.associative import AssociativeGeometry
 from labctl.errors import RecordingError
 from labctl.recording import layout, names, skeleton
 from labctl.recording.checkpoint import encode
@@ -102,6 +103,7 @@ class RunWriter:
         auxiliaries: Mapping[str, str] | None = None,
         arrays: Mapping[str, NDArray[Any]] | None = None,
         checkpoints: bool = False,
+        associative: AssociativeGeometry | None = None,
         fsync: bool = False,
     ) -> Self:
         """Start the run file `path`. `started`: s since 1970 on the array's clock.
@@ -109,10 +111,11 @@ class RunWriter:
         provenance: text and numbers become attributes of the file, for search (`chip_serial`, `operator`,
         `labctl_version`, ...); everything else becomes JSON text in the group `provenance`.
         auxiliaries: name to unit of what `sample` will be given. arrays: path to value of the settings that are
-        arrays. checkpoints: steps may carry some. Raises RecordingError where `path` exists or cannot be written. A
-        file that has the name of a run is whole: it is written under another name and then renamed.
+        arrays. checkpoints: steps may carry some. associative: of an array that is one. Raises RecordingError where
+        `path` exists or cannot be written. A file that has the name of a run is whole: it is written under another name
+        and then renamed.
         """
-        known = (provenance, auxiliaries or {}, arrays or {}, checkpoints)
+        known = (provenance, auxiliaries or {}, arrays or {}, checkpoints, associative)
         image = skeleton.image(
             skeleton.RunInfo(protocol, title, phases, variables, geometry, dac, adc, started, *known)
         )
@@ -175,31 +178,17 @@ class RunWriter:
         sequences: the board's number of each batch.
         """
         self._begin()
-        last = self._last
-        sizes = [len(batch.cells) for batch in batches]
         columns: dict[str, Any] = {
             "kind": [batch.operation for batch in batches],
-            "first_event": list(accumulate(sizes[:-1], initial=last.events)),
-            "events": sizes,
             "width": [batch.width for batch in batches],
             "gate": [batch.gate for batch in batches],
-            "step": [last.steps] * len(batches),
-            "asked_by": [self.asked_by] * len(batches),
         }
-        if time is not None:
-            columns["start"] = [time] * len(batches)
         if sequences:
             columns["sequence"] = sequences
-        commit = last._replace(
-            operations_intended=last.operations + len(batches),
-            events_intended=last.events + sum(sizes),
-        )
-        with self._writing():
-            for row, batch in zip(columns["first_event"], batches, strict=True):
-                self._file.events.write(row, {"cell": batch.cells, "amplitude": batch.amplitude})
-            self._file.operations.write(last.operations, columns)
-            self._file.commit(commit)
-        self._last, self._pending = commit, list(batches)
+        events: list[dict[str, NDArray[Any]]]
+        events = [{"cell": batch.cells, "amplitude": batch.amplitude} for batch in batches]
+        self._write_intended(columns, events, [len(batch.cells) for batch in batches], time)
+        self._pending = list(batches)
 
     def complete(self, readouts: Sequence[Readout] | None = None) -> None:
         """The intended batches were applied. `readouts`: their verify reads, one a batch, where there are."""
@@ -209,7 +198,7 @@ class RunWriter:
 
     def fail(self, states: Sequence[State] = ()) -> None:
         """The exchange failed. `states`: what the board says of each batch; without, dose unknown."""
-        self._settle(states or [State.UNKNOWN_DOSE] * len(self._pending), ())
+        self._settle(states or [State.UNKNOWN_DOSE] * self._last.unsettled, ())
 
     def record_read(self, readout: Readout, voltage: float | None = None) -> None:
         """Record a read, which needs no intent: it changes nothing. voltage: V, where it was not the array's own."""
@@ -335,7 +324,7 @@ class RunWriter:
         texts = {"message": message, "summary": json_text(summary or {}), "snapshot_after": snapshot}
         try:
             if self._error is None:
-                if self._pending:
+                if self._last.unsettled:
                     self.fail()
                 self._write_products()
                 ended = round(self._last.ended if time is None else time, 6)  # as the commit has it
@@ -410,30 +399,71 @@ class RunWriter:
 
     def _settle(self, states: Sequence[State], readouts: Sequence[Readout]) -> None:
         """Write what became of the pending batches; from here on they count."""
-        last = self._last
         columns: dict[str, Any] = {"state": states}
         if readouts:
             columns["start"] = [readout.time for readout in readouts]
             columns["seconds_per_cell"] = [readout.seconds_per_cell for readout in readouts]
         sent = zip(self._pending, states, strict=True)
         pulses = sum(len(batch.cells) for batch, state in sent if state is not State.NOT_APPLIED)
+        firsts = accumulate((readout.codes.shape[1] for readout in readouts), initial=self._last.events)
+        events = [(first, {"reading": each.codes[0]}) for first, each in zip(firsts, readouts, strict=False)]
+        self._write_settled(columns, events, pulses)
+        self._pending = []
+
+    def _write_intended(
+        self,
+        columns: Mapping[str, Any],
+        events: Sequence[Mapping[str, NDArray[Any]]],
+        sizes: Sequence[int],
+        time: float | None,
+    ) -> None:
+        """Operations about to be done in one exchange, a value each in `columns`; what is known of their events, which
+        are `sizes` many."""
+        last, count = self._last, len(sizes)
+        firsts = list(accumulate(sizes[:-1], initial=last.events))
+        rows = {
+            **columns,
+            "first_event": firsts,
+            "events": sizes,
+            "step": [last.steps] * count,
+            "asked_by": [self.asked_by] * count,
+            **({} if time is None else {"start": [time] * count}),
+        }
+        commit = last._replace(
+            operations_intended=last.operations + count,
+            events_intended=last.events + sum(sizes),
+        )
+        with self._writing():
+            for first, values in zip(firsts, events, strict=True):
+                if values:
+                    self._file.events.write(first, values)
+            self._file.operations.write(last.operations, rows)
+            self._file.commit(commit)
+        self._last = commit
+
+    def _write_settled(
+        self,
+        columns: Mapping[str, Any],
+        events: Sequence[tuple[int, Mapping[str, NDArray[Any]]]],
+        pulses: int = 0,
+    ) -> None:
+        """What became of the operations that were intended last; their `events` from a row of theirs on."""
+        last = self._last
         commit = last._replace(
             operations=last.operations_intended,
             events=last.events_intended,
             pulses=last.pulses + pulses,
         )
         with self._writing():
-            row = last.events
-            for readout in readouts:
-                self._file.events.write(row, {"reading": readout.codes[0]})
-                row += readout.codes.shape[1]
+            for first, values in events:
+                self._file.events.write(first, values)
             self._file.operations.write(last.operations, columns)
             self._file.commit(commit)
-        self._last, self._pending = commit, []
+        self._last = commit
 
     def _refuse_open_exchange(self) -> None:
-        if self._pending:
-            raise RecordingError("an exchange of pulses is open: complete or fail it first")
+        if self._last.unsettled:
+            raise RecordingError("an exchange is open: complete or fail it first")
 
     def _refuse_ended(self) -> None:
         if self._error is not None:

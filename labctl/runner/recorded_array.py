@@ -123,6 +123,10 @@ class RecordedArray:
     def safe_state(self, timeout_s: float = 2.0) -> None:
         self._array.safe_state(timeout_s)
 
+    def moment(self) -> float:
+        """The time, for a step."""
+        return self.time
+
     @property
     def _latest(self) -> float:
         """The latest time known without asking for it."""

@@ -72,6 +72,10 @@ class ResumedArray:
         """When the last exchange ended, s since 1970 on the array's clock."""
         return self._retracing.time if self._live is None else self._live.time
 
+    def moment(self) -> float:
+        """The time, for a step."""
+        return self.time
+
     @property
     def sequence(self) -> int:
         return self._array.sequence

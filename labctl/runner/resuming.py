@@ -16,18 +16,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.array import Capability, Geometry, Scale
+from labctl.associative import AssociativeGeometry
 from labctl.bench.live import BenchArray
 from labctl.bench.reservations import Reservation
 from labctl.errors import ResumeError
+from labctl.recording.action_writer import ActionWriter
 from labctl.recording.catalogue import Catalogue, Query
 from labctl.recording.layout import AskedBy
 from labctl.recording.past import Past
 from labctl.recording.writer import RunWriter
 from labctl.runner.preparing import Prepared, prepare
 from labctl.runner.recorded_array import RecordedArray
+from labctl.runner.recorded_associative import RecordedAssociativeArray
 from labctl.runner.rereading import FACTOR, Reread, reread
 from labctl.runner.resumed_array import ResumedArray
-from labctl.runner.running import Progress, Run, RunResult, ignore
+from labctl.runner.running import (
+    GivenArray,
+    Progress,
+    Run,
+    RunResult,
+    associative_driver,
+    ignore,
+    is_associative,
+)
 from labctl.runner.sparing import people_exclude
 from labctl.runner.telling import tell
 from labctl.steps import Procedure, Step, StopRequested
@@ -65,6 +76,7 @@ def resume(
     """
     with Past(Path(run)) as past, array.reserved() as reservation:
         _refuse_other_array(past, array)
+        _refuse_unretraceable(past)
         if not force:
             _refuse_other_times(past, array)
         prepared = prepare(protocol or str(past.attributes["protocol"]), array, **past.settings)
@@ -134,7 +146,7 @@ class _ResumedRun(Run):
             **self._resumed_from(),
             "before": self._past.ending(),
         }
-        writer = RunWriter.reopen(
+        writer = (ActionWriter if is_associative(self.array) else RunWriter).reopen(
             self._past,
             phases=procedure.phases,
             variables=procedure.variables,
@@ -160,13 +172,13 @@ class _RetracedRun(_ResumedRun):
         self._settle()
         return ResumedArray(self.array.driver, self.array.guard, self._past, self._check, self._reopen)
 
-    def _drive(self, array: RecordedArray | ResumedArray) -> dict[str, Any]:
+    def _drive(self, array: GivenArray) -> dict[str, Any]:
         summary = super()._drive(array)
         if isinstance(array, ResumedArray) and not self.stop.requested:
             array.live()  # all was done but to say so
         return summary
 
-    def _record(self, step: Step, array: RecordedArray | ResumedArray) -> None:
+    def _record(self, step: Step, array: GivenArray) -> None:
         if not self._phases:
             assert isinstance(array, ResumedArray)
             array.live()
@@ -196,11 +208,11 @@ class _RetracedRun(_ResumedRun):
 class _RunFromCheckpoint(_ResumedRun):
     """Of a protocol that is given its last checkpoint, or none where it had not come to any."""
 
-    def _begin(self) -> RecordedArray:
+    def _begin(self) -> RecordedArray | RecordedAssociativeArray:
         self._settle()
-        driver, guard, past = self.array.driver, self.array.guard, self._past
-        readout = reread(driver, past, self._check)
-        guard.count(*past.pulses())
+        past = self._past
+        readout = None if is_associative(self.array) else reread(self.array.driver, past, self._check)
+        self.array.guard.count(*past.pulses())
         if past.checkpoint is not None:
             self.rng = past.checkpoint.generator(self.seed)
         tell(f"labctl: {self._told()}")
@@ -208,7 +220,7 @@ class _RunFromCheckpoint(_ResumedRun):
         if readout is not None:
             with writer.asking(AskedBy.REREAD):
                 writer.record_read(readout)
-        return RecordedArray(driver, guard, writer)
+        return self._recorded(writer)
 
     def _told(self) -> str:
         _, steps = self._past.superseded
@@ -243,16 +255,26 @@ def _refuse_other_array(past: Past, array: BenchArray) -> None:
     """Raises ResumeError where `array` is not what the run was recorded on."""
     if array.replayed:
         raise ResumeError(f"{past.path.name} cannot be resumed here: a wire log answers, not the chip")
+    now_associative = associative_driver(array).associative if is_associative(array) else None
     recorded = {
         "chip": (past.attributes.get("chip_serial", ""), array.chip_serial),
         "array": (_size(past.geometry), _size(array.geometry)),
-        "range of pulse amplitudes": (_range(past.dac), _range(array.dac)),
-        "range of readings": (_range(past.adc), _range(array.adc)),
+        "kind of array": (_kind(past.associative), _kind(now_associative)),
+        **({} if past.associative else _ranges(past, array)),
         "set of auxiliaries": (", ".join(past.auxiliaries) or "none", ", ".join(sorted(array.quantities)) or "none"),
     }
     for what, (then, now) in recorded.items():
         if then != now:
             raise ResumeError(f"{past.path.name} cannot be resumed here: its {what} was {then}, this bench's is {now}")
+
+
+def _refuse_unretraceable(past: Past) -> None:
+    """Raises ResumeError for a run on an associative array without checkpoints: what was read of it is not recorded."""
+    if past.associative is not None and not past.has_checkpoints:
+        raise ResumeError(
+            f"{past.path.name} cannot be resumed: its protocol has no checkpoints, and what an associative array "
+            "answered is not recorded"
+        )
 
 
 def _refuse_other_protocol(past: Past, procedure: Procedure) -> None:
@@ -278,10 +300,12 @@ def _refuse_other_times(past: Past, array: BenchArray) -> None:
             "of the run, so that its chip is not as the run left it (a simulated chip saves its `state` when its "
             "process ends, not when it is killed); --force goes on nevertheless"
         )
+    if "exclude" not in past.settings:
+        return
     excluded = people_exclude(array, past.path.parent)
-    own = past.settings.get("exclude")
+    own = past.settings["exclude"]
     further = excluded & ~np.asarray(own, bool).ravel() if own is not None else excluded
-    if "exclude" in past.settings and further.any():
+    if further.any():
         raise ResumeError(
             f"{past.path.name} cannot be resumed: people have excluded {np.count_nonzero(further):,} of its cells "
             f"since (labctl chip exclude {array.chip_serial} --list); --force goes on nevertheless"
@@ -290,6 +314,22 @@ def _refuse_other_times(past: Past, array: BenchArray) -> None:
 
 def _size(geometry: Geometry) -> str:
     return f"{geometry.rows} x {geometry.cols} cells"
+
+
+def _kind(associative: AssociativeGeometry | None) -> str:
+    if associative is None:
+        return "a memory array"
+    return (
+        f"an associative array of {associative.tracks} tracks of {associative.domains} domains with "
+        f"{associative.ports} ports"
+    )
+
+
+def _ranges(past: Past, array: BenchArray) -> dict[str, tuple[str, str]]:
+    return {
+        "range of pulse amplitudes": (_range(past.dac), _range(array.dac)),
+        "range of readings": (_range(past.adc), _range(array.adc)),
+    }
 
 
 def _range(scale: Scale) -> str:

@@ -13,16 +13,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labctl import __version__
+from labctl.array import Capability
+from labctl.associative import AssociativeArray
 from labctl.bench.live import BenchArray, SafeStateReport, not_safe
 from labctl.bench.reservations import Reservation
 from labctl.errors import Interrupted, LabctlError, RunError, SettingsError
 from labctl.provenance import array_settings, describe_settings, source_state
+from labctl.recording.action_writer import ActionWriter
 from labctl.recording.layout import AskedBy, Outcome
 from labctl.recording.names import new_run_path
 from labctl.recording.results import split
@@ -30,6 +33,7 @@ from labctl.recording.writer import RunWriter
 from labctl.runner.auxiliaries import AuxiliarySampler
 from labctl.runner.preparing import Prepared, prepare
 from labctl.runner.recorded_array import RecordedArray
+from labctl.runner.recorded_associative import RecordedAssociativeArray
 from labctl.runner.rereading import Reread
 from labctl.runner.resumed_array import ResumedArray
 from labctl.runner.sparing import excluded_count, sparing, warn_of_wear
@@ -37,6 +41,9 @@ from labctl.runner.stopping import StopSwitch
 from labctl.steps import Procedure, Result, Step, Steps, StopRequested
 
 Progress = Callable[[Step], None]
+GivenArray = RecordedArray | ResumedArray | RecordedAssociativeArray
+"""What a protocol gets."""
+
 _LARGEST_SEED = 2**63 - 1
 """That every reader of a run file knows as a whole number."""
 
@@ -159,12 +166,16 @@ class Run:
             self.results,
         )
 
-    def _begin(self) -> RecordedArray | ResumedArray:
+    def _begin(self) -> GivenArray:
         """The array for the protocol."""
-        self.writer = self._open(self._snapshot())
-        return RecordedArray(self.array.driver, self.array.guard, self.writer)
+        return self._recorded(self._open(self._snapshot()))
 
-    def _drive(self, array: RecordedArray | ResumedArray) -> dict[str, Any]:
+    def _recorded(self, writer: RunWriter) -> RecordedArray | RecordedAssociativeArray:
+        if isinstance(writer, ActionWriter):
+            return RecordedAssociativeArray(associative_driver(self.array), writer)
+        return RecordedArray(self.array.driver, self.array.guard, writer)
+
+    def _drive(self, array: GivenArray) -> dict[str, Any]:
         """Step the protocol to its end, or to where it stops when asked."""
         steps = self._steps(array)
         asked = False
@@ -187,7 +198,7 @@ class Run:
             steps.close()
             self.bench_s = array.time - array.began
 
-    def _steps(self, array: RecordedArray | ResumedArray) -> Steps:
+    def _steps(self, array: GivenArray) -> Steps:
         """The protocol, about to begin."""
         procedure = self.prepared.procedure
         if not procedure.checkpoints:
@@ -198,9 +209,9 @@ class Run:
         """What a protocol with checkpoints goes on from."""
         return None
 
-    def _record(self, step: Step, array: RecordedArray | ResumedArray) -> None:
+    def _record(self, step: Step, array: GivenArray) -> None:
         assert self.writer is not None
-        self.writer.step(step, time=array.time, generator=self.rng)
+        self.writer.step(step, time=array.moment(), generator=self.rng)
         self.sampler.sample_when_due()
 
     def _note_stop(self) -> None:
@@ -213,7 +224,8 @@ class Run:
         started = self.array.clock.now()
         procedure = self.prepared.procedure
         path = _new_path(self.folder, procedure.name, self.array.chip_serial)
-        writer = RunWriter.create(
+        associative = associative_driver(self.array).associative if is_associative(self.array) else None
+        writer = (RunWriter if associative is None else ActionWriter).create(
             path,
             protocol=procedure.name,
             title=procedure.title,
@@ -227,6 +239,7 @@ class Run:
             auxiliaries=self.array.quantities,
             arrays=array_settings(self.prepared.settings),
             checkpoints=procedure.checkpoints,
+            associative=associative,
             fsync=self.fsync,
         )
         return self._opened(writer)
@@ -300,6 +313,15 @@ class Run:
         failure.run_path = self.path  # type: ignore[attr-defined]
         failure.add_note(not_safe(reports) or "in safe state")
         return failure
+
+
+def is_associative(array: BenchArray) -> bool:
+    return Capability.ASSOCIATE in array.capabilities
+
+
+def associative_driver(array: BenchArray) -> AssociativeArray:
+    """The driver of one that is."""
+    return cast(AssociativeArray, array.driver)
 
 
 def _generator(seed: int) -> np.random.Generator:

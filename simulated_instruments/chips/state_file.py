@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -63,28 +63,38 @@ _ATTRIBUTES = tuple(field.name for field in fields(ChipRecord) if field.name != 
 
 
 def write_record(path: Path, record: ChipRecord) -> None:
-    """Write `record` beside `path`, then move it there: a kill leaves the old file or the new one."""
+    """Write `record` to `path`, in place of what is there."""
+    write_state(path, _FORMAT, {name: getattr(record, name) for name in _ATTRIBUTES}, record.state)
+
+
+def read_record(path: Path) -> ChipRecord:
+    """The record at `path`. Raises ChipFileError."""
+    attributes, state = read_state(path, _FORMAT, _ATTRIBUTES)
+    return ChipRecord(**attributes, state=state)
+
+
+def write_state(path: Path, form: str, attributes: Mapping[str, Any], state: Mapping[str, NDArray[Any]]) -> None:
+    """Write a file of format `form` beside `path`, then move it there: a kill leaves the old file or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with h5py.File(temporary, "w") as file:
-            file.attrs["format"] = _FORMAT
-            for name in _ATTRIBUTES:
-                file.attrs[name] = getattr(record, name)
-            for name, array in record.state.items():
+            file.attrs["format"] = form
+            file.attrs.update(attributes)
+            for name, array in state.items():
                 file["state/" + name] = array
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def read_record(path: Path) -> ChipRecord:
-    """The record at `path`. Raises ChipFileError."""
+def read_state(path: Path, form: str, names: Iterable[str]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """The attributes `names` and the state of a file of format `form`. Raises ChipFileError."""
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != _FORMAT:
-                raise ChipFileError(f"{path} is not the state of a simulated chip ({_FORMAT!r})")
-            attributes = {name: _plain(file.attrs[name]) for name in _ATTRIBUTES}
-            return ChipRecord(**attributes, state={name: data[:] for name, data in file["state"].items()})
+            if file.attrs.get("format") != form:
+                raise ChipFileError(f"{path} is not the state of a simulated chip ({form!r})")
+            attributes = {name: _plain(file.attrs[name]) for name in names}
+            return attributes, {name: data[...] for name, data in file["state"].items()}
     except FileNotFoundError:
         raise ChipFileError(f"{path} does not exist") from None
     except (OSError, KeyError) as problem:

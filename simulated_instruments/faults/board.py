@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from ..chips.crossbar import CrossbarMacro
 from ..instruments.clocks import BoardClock
@@ -49,19 +49,24 @@ class HasChip(Protocol):
     def clock(self) -> BoardClock: ...
 
 
+def has_memory(simulated: object) -> TypeGuard[HasChip]:
+    """Whether its chip is a memory, which is pulsed and read."""
+    return isinstance(simulated, HasChip) and isinstance(simulated.chip, CrossbarMacro)
+
+
 def check(fault: Fault, simulated: Simulated) -> None:
     """Raises ValueError with one sentence where this instrument cannot have `fault`."""
     needs: list[tuple[type, Any, str]] = [
         (Reboot, isinstance(simulated, PowerCycled), "cannot be switched off and on"),
         (FullErrorQueue, isinstance(simulated.wire, QueuesErrors), "queues no errors"),
-        (Passing, isinstance(simulated, HasChip), "has no chip of its own"),
+        (Passing, has_memory(simulated), "has no memory chip of its own"),
     ]
     for kind, can, reason in needs:
         if isinstance(fault, kind) and not can:
             raise ValueError(f"{fault.name}: this instrument {reason}")
-    if isinstance(simulated, HasChip) and isinstance(fault, StuckColumns) and max(fault.columns) >= simulated.chip.cols:
+    if has_memory(simulated) and isinstance(fault, StuckColumns) and max(fault.columns) >= simulated.chip.cols:
         raise ValueError(f"{fault.name}: the chip has columns 0 to {simulated.chip.cols - 1}")
-    if fault.pulses and not isinstance(simulated, HasChip):
+    if fault.pulses and not has_memory(simulated):
         raise ValueError(f"{fault.name}: pulses are counted by a chip, which this instrument does not have")
 
 

@@ -14,7 +14,7 @@ import msgspec
 from ..chips.bare_array import ArrayProbe, BareArray
 from ..network import Lead
 from ..wire import Site
-from .chip_socket import ChipOptions, ChipSocket
+from .chip_socket import ChipOptions, chip_socket
 from .clocks import BoardClock
 
 
@@ -25,7 +25,7 @@ class ProbeCard:
 
     def __init__(self, options: ChipOptions, folder: Path) -> None:
         """Raises ValueError with one sentence."""
-        self._socket = ChipSocket(options, folder)
+        self._socket = chip_socket(options, folder)
         self.array = BareArray(self._socket.chip, self._socket.clock)
         self.lines = self.array.lines
         self._leads: dict[str, ArrayProbe] = {}

@@ -2,17 +2,14 @@
 
 The board refuses what is beyond its limits before anything is applied, gives pulses only while its outputs are on,
 and numbers every batch: the number that follows the last is applied, the last batch again is answered but not applied
-again, anything else is an error. It counts all its work, and keeps the answers of the last message in which it did
-any: a controller that lost an answer asks what was done last and has the answer again, so nothing is done twice.
+again, anything else is an error. Its work it numbers as other boards do (`numbered_work`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,16 +20,14 @@ from ..chips.line_products import MAX_BITS as MAX_LINE_BITS
 from ..chips.line_products import MIN_BITS as MIN_LINE_BITS
 from ..chips.line_products import UNIT, LineWindow
 from ..scpi import ScpiError
-from ..wire import Wire
-from .bench_clock import MAX_ADVANCE, advance
-from .chip_socket import ChipOptions, ChipSocket
+from .chip_socket import ChipOptions, chip_socket
 from .clocks import BoardClock
+from .numbered_work import OUT_OF_SEQUENCE, FaceT, NumberedWork, PoweredBoard, within
 
 Codes = NDArray[np.uint16]
 Cells = NDArray[np.uint32]
 
 FIRMWARE = "1.0"
-OUT_OF_SEQUENCE = 101
 OPERATIONS = {"FORM": 1, "SET": 2, "RES": 3}
 MAX_VOLTS = {"FORM": 4.5, "SET": 4.0, "RES": 4.0}
 MAX_GATE = 3.3
@@ -51,34 +46,19 @@ _WINDOWS = 64  # that are known to be good
 _NAMES = {number: name for name, number in OPERATIONS.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """Something done: its number since power-on, the board's time when it ended, and what it answered."""
-
-    number: int
-    ended: float
-    answer: NDArray[Any] | None
-
-
-class MemoryBoard:
+class MemoryBoard(NumberedWork):
     """The board around one chip. Whoever calls holds the lock of the language it is spoken to in.
+
+    Its work is pulse batches, reads, multiplications and safe states.
 
     Attributes:
         sequence: number of the last batch applied, 0 after power-on.
-        work: number of the last pulse batch, read, multiplication or safe state done, 0 after power-on.
-        kept: the work of the last message that did any, oldest first.
-
-    Every call raises ScpiError, whose number and text are the same in every language, with nothing done.
     """
 
     def __init__(self, chip: CrossbarMacro, clock: BoardClock) -> None:
+        super().__init__(clock)
         self.chip = chip
-        self.clock = clock
         self.sequence = 0
-        self.work = 0
-        self.kept: list[Work] = []
-        self._is_new_message = True
-        self._is_void = False  # no work is done in this message any more
         self._windows: dict[tuple[bytes, int, bool], LineWindow] = {}  # those checked lately
         self._last: tuple[Any, ...] = ()
         self._last_readings: Codes | None = None
@@ -110,7 +90,7 @@ class MemoryBoard:
     @read_voltage.setter
     def read_voltage(self, volts: float) -> None:
         self._check_valid()
-        self.chip.read_voltage = _within(volts, *self.chip.read_voltages, "V")
+        self.chip.read_voltage = within(volts, *self.chip.read_voltages, "V")
 
     @property
     def current_range(self) -> float:
@@ -128,7 +108,7 @@ class MemoryBoard:
 
     @chuck.setter
     def chuck(self, temperature: float) -> None:
-        self.chip.heat(_within(temperature, *self.chip.temperatures, "K"), self.clock.now())
+        self.chip.heat(within(temperature, *self.chip.temperatures, "K"), self.clock.now())
 
     @property
     def reading_scale(self) -> tuple[float, float, int]:
@@ -152,23 +132,6 @@ class MemoryBoard:
 
     # -- work ---------------------------------------------------------------------------------------------------
 
-    def begin_message(self) -> None:
-        """A message begins; the first work in it takes the place of what is kept."""
-        self._is_new_message, self._is_void = True, False
-
-    def expect(self, number: int) -> None:
-        """The next work is `number`; where it is not, no work of this message is done, as of one that comes twice."""
-        if number != self.work + 1:
-            self._is_void = True
-            raise ScpiError(OUT_OF_SEQUENCE, f"Work number out of order;{number} where {self.work + 1} is next")
-
-    def recall(self, number: int) -> Work:
-        """Work `number` with its answer. Raises ScpiError -230 where that is not kept."""
-        for work in self.kept:
-            if work.number == number:
-                return work
-        raise ScpiError(-230, f"no answer of work {number} is kept")
-
     def pulse(
         self,
         number: int,
@@ -185,8 +148,8 @@ class MemoryBoard:
         what it read when it was is the answer.
         """
         self._check_valid()
-        _within(width, *WIDTHS, "s")
-        _within(gate, 0.0, MAX_GATE, "V")
+        within(width, *WIDTHS, "s")
+        within(gate, 0.0, MAX_GATE, "V")
         amplitudes = self._checked_amplitudes(operation, cells, codes)
         batch = (operation, cells, amplitudes, width, gate)
         if not self._is_next(number, batch):
@@ -207,7 +170,7 @@ class MemoryBoard:
     def read(self, cells: Cells | None, repeats: int = 1, voltage: float | None = None) -> Codes:
         """(repeats, n) ADC codes of `cells` (None: all), at `voltage` V where that is not the one that is set."""
         self._check_valid()
-        _within(repeats, 1, MAX_REPEATS)
+        within(repeats, 1, MAX_REPEATS)
         usual = self.chip.read_voltage
         if self._count(cells) * repeats > _MAX_READINGS:
             raise ScpiError(-223, f"an answer holds {_MAX_READINGS} readings at most")
@@ -248,8 +211,8 @@ class MemoryBoard:
         All columns are converted together, so a plane of a vector takes the time of one reading.
         """
         self._check_valid()
-        _within(bits, 1, MAX_BITS)
-        _within(volts, 0.0, self.chip.read_voltages[1], "V")
+        within(bits, 1, MAX_BITS)
+        within(volts, 0.0, self.chip.read_voltages[1], "V")
         full_scale = _range_of(full_scale, self.chip.product_ranges)
         window = self._window(plus, minus, cols)
         inputs, outputs = len(plus), len(cols)
@@ -290,8 +253,8 @@ class MemoryBoard:
         end: one plus 32768 times the other. All lines are converted together, in the time of one reading a vector.
         """
         self._check_valid()
-        _within(bits, MIN_LINE_BITS, MAX_LINE_BITS)
-        _within(volts, 0.0, self.chip.read_voltages[1], "V")
+        within(bits, MIN_LINE_BITS, MAX_LINE_BITS)
+        within(volts, 0.0, self.chip.read_voltages[1], "V")
         full_scale = _range_of(full_scale, self.chip.line_ranges)
         given, wanted = (outputs, inputs) if backward else (inputs, outputs)
         codes = len(words) - 2 * inputs - outputs
@@ -359,10 +322,6 @@ class MemoryBoard:
             raise ScpiError(-161, f"a mask of {total} cells has {(total + 7) // 8} bytes")
         return np.flatnonzero(np.unpackbits(mask, count=total).view(np.bool_)).astype(np.uint32)
 
-    def _check_valid(self) -> None:
-        if self._is_void:
-            raise ScpiError(OUT_OF_SEQUENCE, "Work number out of order;nothing more is done in this message")
-
     def _checked_amplitudes(self, operation: int, cells: Cells | None, codes: NDArray[Any]) -> Codes:
         native: Codes = np.require(codes, np.uint16, "A")
         if operation not in _NAMES:
@@ -387,22 +346,10 @@ class MemoryBoard:
             raise ScpiError(OUT_OF_SEQUENCE, f"Sequence number out of order;{number} was another batch")
         return False
 
-    def _worked(self, seconds: float, answer: NDArray[Any] | None) -> None:
-        """Something that took `seconds` is done. `answer` is kept as it is, so nobody writes to it again."""
-        self.clock.spend(seconds)
-        if self._is_new_message:
-            self.kept, self._is_new_message = [], False
-        self.work += 1
-        self.kept.append(Work(self.work, self.clock.now(), answer))
-
     def _count(self, cells: Cells | None) -> int:
         return self.chip.rows * self.chip.cols if cells is None else len(cells)
 
-    # -- time and health ----------------------------------------------------------------------------------------
-
-    def advance(self, seconds: float) -> None:
-        """Let virtual time pass."""
-        advance(self.clock, _within(seconds, 0.0, MAX_ADVANCE, "s"))
+    # -- health -------------------------------------------------------------------------------------------------
 
     def self_test(self) -> int:
         """0 when well; bit 0: temperature out of range; bit 1: every reading of the first row at an end of the ADC."""
@@ -413,63 +360,15 @@ class MemoryBoard:
         return int(not low <= self.chip.temperature <= high) | at_an_end << 1
 
 
-class Face(Wire, Protocol):
-    """A language that a board is spoken to in. `lock` is held while it works."""
-
-    @property
-    def lock(self) -> AbstractContextManager[Any]: ...
-
-
-FaceT = TypeVar("FaceT", bound=Face)
-
-
-class SimulatedBoard(Generic[FaceT]):
-    """A powered-on board: its `firmware`, and the `wire` to talk to it; `close` saves what its chip remembers."""
+class SimulatedBoard(PoweredBoard[CrossbarMacro, MemoryBoard, FaceT]):
+    """Such a board around the chip of its options."""
 
     def __init__(self, options: ChipOptions, folder: Path, face: Callable[[MemoryBoard], FaceT]) -> None:
         """Raises ValueError with one sentence."""
-        self._socket = ChipSocket(options, folder)
-        self._face = face
-        try:
-            self._switch_on()
-        except BaseException:
-            self._socket.release()
-            raise
-
-    @property
-    def chip(self) -> CrossbarMacro:
-        return self._socket.chip
-
-    @property
-    def clock(self) -> BoardClock:
-        return self._socket.clock
-
-    def power_cycle(self) -> None:
-        """Off and on: settings, numbers and what was kept are lost, the chip's cells are not. The `wire` is another."""
-        with self.wire.lock:
-            self._switch_on()
-
-    def _switch_on(self) -> None:
-        self.firmware = MemoryBoard(self.chip, self.clock)
-        self.wire = self._face(self.firmware)
-
-    def close(self) -> None:
-        """May be called twice: the chip is saved once, as long as it is ours."""
-        with self.wire.lock:
-            self._socket.close()
-
-
-def _within(value: float, low: float, high: float, unit: str = "") -> float:
-    """`value`. Raises ScpiError -222, for NaN too."""
-    unit = f" {unit}" if unit else ""
-    if not value >= low:
-        raise ScpiError(-222, f"{value:.9g} is below {low:.9g}{unit}")
-    if not value <= high:
-        raise ScpiError(-222, f"{value:.9g} is above {high:.9g}{unit}")
-    return value
+        super().__init__(chip_socket(options, folder), MemoryBoard, face)
 
 
 def _range_of(wanted: float, ranges: Sequence[float]) -> float:
     """The smallest of `ranges` that holds `wanted`, A, as autoranging fronts do. Raises ScpiError -222."""
-    _within(wanted, 0.0, ranges[-1], "A")
+    within(wanted, 0.0, ranges[-1], "A")
     return next(each for each in ranges if each >= wanted * (1 - 1e-9))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -35,23 +37,38 @@ class ChipOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     periphery: str = DEFAULT_PERIPHERY
 
 
-class ChipSocket:
+class Chip(Protocol):
+    """What can be plugged in. time: the last that it knows, s since 1970; None where it knows none."""
+
+    @property
+    def time(self) -> float | None: ...
+
+    def wait(self, now: float) -> None: ...
+
+    def save(self, path: Path) -> None: ...
+
+
+ChipT = TypeVar("ChipT", bound=Chip)
+
+
+class Socket(Generic[ChipT]):
     """A `chip` that is ours until `close`, and the `clock` it ages by."""
 
-    def __init__(self, options: ChipOptions, folder: Path) -> None:
-        """`folder`: what the options' relative paths start from. Raises ValueError with one sentence."""
-        if options.clock not in ("virtual", "real"):
-            raise ValueError(f"clock must be 'virtual' or 'real', not {options.clock!r}")
-        technology, serial = _bought(options, folder)
-        self._path = folder / options.state if options.state else None
-        self._lock = _hold(self._path) if self._path else None
+    def __init__(self, clock: str, state: Path | None, plugged_in: Callable[[Path | None], ChipT]) -> None:
+        """clock: `virtual` or `real`. state: the file of what the chip remembers. plugged_in: the chip, given that file
+        where it is there. Raises ValueError with one sentence.
+        """
+        if clock not in ("virtual", "real"):
+            raise ValueError(f"clock must be 'virtual' or 'real', not {clock!r}")
+        self._path = state
+        self._lock = _hold(state) if state else None
         try:
-            self.chip = self._plugged_in(options, technology, serial)
+            self.chip = plugged_in(state if state is not None and state.exists() else None)
         except BaseException:
             self.release()
             raise
-        virtual = VirtualClock(max(FIRST_POWER_ON, self.chip.time))
-        self.clock: BoardClock = virtual if options.clock == "virtual" else WallClock()
+        virtual = VirtualClock(max(FIRST_POWER_ON, self.chip.time or FIRST_POWER_ON))
+        self.clock: BoardClock = virtual if clock == "virtual" else WallClock()
 
     def close(self) -> None:
         """Save what the chip remembers. May be called twice: the chip is saved once, as long as it is ours."""
@@ -69,14 +86,32 @@ class ChipSocket:
         if lock is not None:
             lock.release()
 
-    def _plugged_in(self, options: ChipOptions, technology: Technology, serial: str) -> CrossbarMacro:
-        around = Periphery.named(options.periphery), DeadLines(options.dead_rows, options.dead_cols)
-        if self._path is None or not self._path.exists():
+
+def chip_socket(options: ChipOptions, folder: Path) -> Socket[CrossbarMacro]:
+    """Of a memory chip. `folder`: what the options' relative paths start from. Raises ValueError with one sentence."""
+    technology, serial = _bought(options, folder)
+    around = Periphery.named(options.periphery), DeadLines(options.dead_rows, options.dead_cols)
+
+    def plugged_in(path: Path | None) -> CrossbarMacro:
+        if path is None:
             return CrossbarMacro.buy(serial, technology.parameters, options.rows, options.cols, *around)
-        chip = CrossbarMacro.load(self._path, technology.parameters, *around)
-        if chip.serial != serial:
-            raise ValueError(f"{self._path.name} is the state of chip {chip.serial!r}, not of {serial!r}")
+        chip = CrossbarMacro.load(path, technology.parameters, *around)
+        check_serial(chip.serial, serial, path)
         return chip
+
+    return Socket(options.clock, folder / options.state if options.state else None, plugged_in)
+
+
+def check_serial(found: str, serial: str, path: Path) -> None:
+    """Raises ValueError where the chip of a state file is another one."""
+    if found != serial:
+        raise ValueError(f"{path.name} is the state of chip {found!r}, not of {serial!r}")
+
+
+def check_plain(serial: str) -> None:
+    """Raises ValueError where `serial` can be no serial number."""
+    if not (serial.isascii() and serial.isprintable()):
+        raise ValueError(f"chip must be a serial number in plain letters and digits, not {serial!r}")
 
 
 def _bought(options: ChipOptions, folder: Path) -> tuple[Technology, str]:
@@ -85,8 +120,7 @@ def _bought(options: ChipOptions, folder: Path) -> tuple[Technology, str]:
         path = folder / options.chip
         technology = Technology.from_file(path)
         return technology, technology.serial or path.stem
-    if not (options.chip.isascii() and options.chip.isprintable()):
-        raise ValueError(f"chip must be a serial number in plain letters and digits, not {options.chip!r}")
+    check_plain(options.chip)
     return Technology.named(options.cells), options.chip
 
 

@@ -48,8 +48,9 @@ from ..scpi import ScpiError
 from ..scpi.formatting import Segment
 from ..scpi.output_queue import OutputQueue
 from ..wire import FRAME_SILENCE, Site
-from .board import FIRMWARE, MAX_GATE, MAX_VOLTS, PULSE_TIME, READ_TIME, WIDTHS, MemoryBoard, SimulatedBoard, Work
+from .board import FIRMWARE, MAX_GATE, MAX_VOLTS, PULSE_TIME, READ_TIME, WIDTHS, MemoryBoard, SimulatedBoard
 from .chip_socket import ChipOptions
+from .numbered_work import Work
 
 _SENT_AHEAD = 64 * 1024  # bytes of answers that may wait before the next request does
 _PAYLOADS = (256, 1 << 28)

@@ -31,10 +31,9 @@ from .board import (
     SimulatedBoard,
 )
 from .chip_socket import ChipOptions
+from .numbered_work import NUMBER, work_commands
 
 _Locate = Callable[..., tuple[Cells | None, NDArray[Any]]]
-
-_NUMBER = Numeric(integer=True, minimum=0, maximum=2**62)
 
 
 def scpi_face(board: MemoryBoard) -> Instrument:
@@ -90,7 +89,7 @@ def _setting_commands(board: MemoryBoard) -> list[Command]:
 def _pulse_commands(board: MemoryBoard) -> list[Command]:
     codes = Block(dtype=np.uint16)
     batch = (
-        _NUMBER,
+        NUMBER,
         Keyword("FORM", "SET", "RESet"),
         Numeric(unit="S", minimum=WIDTHS[0], maximum=WIDTHS[1]),
         Numeric(unit="V", minimum=0.0, maximum=MAX_GATE),
@@ -134,12 +133,6 @@ def _read_commands(board: MemoryBoard) -> list[Command]:
     def read_listed(repeats: int, cells: NDArray[Any]) -> Codes:
         return board.read(board.listed(cells), repeats)
 
-    def fetch(number: int) -> NDArray[Any]:
-        answer = board.recall(number).answer
-        if answer is None:
-            raise ScpiError(-230, f"work {number} had no answer")
-        return answer
-
     return [
         Command("READ:REGion", query=read_region, query_parameters=region),
         Command("READ:INDexed", query=read_listed, query_parameters=(_repeats(), Block(dtype=np.uint32))),
@@ -147,9 +140,7 @@ def _read_commands(board: MemoryBoard) -> list[Command]:
         Command("MULTiply:TRANspose", query=lambda given: board.multiply(given, True), query_parameters=(volts,)),
         *_bit_serial_commands(board),
         *_line_commands(board),
-        Command("FETCh:NEXT", set=board.expect, parameters=(_NUMBER,)),
-        Command("FETCh:WORK", query=lambda: (board.work, *(each.ended for each in board.kept))),
-        Command("FETCh[:ANSWer]", query=fetch, query_parameters=(_NUMBER,)),
+        *work_commands(board),
     ]
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from small_digits import write_small_digits
 from trained_runs import trained
 
 from labctl.links.visa import VisaLink
+from labctl.simulated_instruments.instruments.associative_board import build as build_associative
 from labctl.simulated_instruments.instruments.test_board import build
 from labctl.simulated_instruments.wire import Site
 
@@ -71,10 +73,15 @@ def test_the_readme_script_runs_and_says_how_much_is_in_window(tmp_path: Path) -
     assert share > 90  # of cells that relax: 42 % leave a window of +-1 uS within a second
 
 
-def test_the_board_answers_as_its_command_set_shows(tmp_path: Path) -> None:
-    board = build({"chip": "R40-0001"}, Site(tmp_path))
+@pytest.mark.parametrize("document", ["board-commands.md", "associative-board.md"])
+def test_the_board_answers_as_its_command_set_shows(tmp_path: Path, document: str) -> None:
+    shape = {"rows": 16, "tracks": 2, "domains": 8, "ports": 2}
+    board: Any = {
+        "board-commands.md": lambda: build({"chip": "R40-0001"}, Site(tmp_path)),
+        "associative-board.md": lambda: build_associative({"cells": "racetrack_ideal", **shape}, Site(tmp_path)),
+    }[document]()
     exchange = board.wire.connect()
-    for transcript in fences(DOCS / "board-commands.md", "scpi"):
+    for transcript in fences(DOCS / document, "scpi"):
         for line in transcript.splitlines():
             direction, text = line[0], line[2:]
             if direction == ">":
@@ -82,6 +89,29 @@ def test_the_board_answers_as_its_command_set_shows(tmp_path: Path) -> None:
             else:
                 answer, _ = exchange.read(1 << 16)
                 assert bytes(answer).decode().rstrip("\n") == text, transcript
+
+
+def test_the_associative_board_adds_as_its_document_says(tmp_path: Path) -> None:
+    document = DOCS / "associative-board.md"
+    (script,), (bench,) = fences(document, "python"), fences(document, "toml")
+    done = run_python(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "32 searches in" in done.stdout
+    assert done.stdout.endswith("sums that are wrong: 0\n")
+    (tmp_path / "bench.toml").write_text(bench)
+    checked = run_python("from labctl.cli import main; main(['bench', 'check', 'bench.toml'])", tmp_path)
+    assert checked.returncode == 0, checked.stderr
+    assert "65536 rows of 128 tracks of 64 domains with 2 ports, racetrack" in checked.stdout.replace("\n", " ")
+
+
+def test_the_racetrack_chip_goes_astray_as_its_document_says(tmp_path: Path) -> None:
+    (script,) = fences(DOCS / "racetrack.md", "python")
+    done = run_python(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    astray, left, realigned = re.findall(r"[\d.]+", done.stdout)
+    assert 0.03 < float(astray) < 0.06
+    assert int(left) < 50
+    assert int(realigned) >= 5
 
 
 def test_the_bench_file_of_its_document_is_one(tmp_path: Path) -> None:
@@ -232,6 +262,13 @@ def test_the_network_of_its_document_learns(tmp_path: Path) -> None:
     assert int(re.search(r"(\d+)% right with half of the edges pruned", done.stdout)[1]) > 90
 
 
+def test_the_ternary_network_of_its_document_is_the_same_whoever_multiplies(tmp_path: Path) -> None:
+    (script,) = fences(DOCS / "ternary-networks.md", "python")
+    done = run_python(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("(20, 10) 196 rows an image for conv1\nconv1 (3920, 16)\nconv2 (980, 256)\n")
+
+
 def test_the_network_of_the_training_document_learns_on_the_array(tmp_path: Path) -> None:
     (script,) = fences(DOCS / "training.md", "python")
     write_small_digits(tmp_path / "sets")
@@ -239,3 +276,22 @@ def test_the_network_of_the_training_document_learns_on_the_array(tmp_path: Path
     assert done.returncode == 0, done.stderr
     assert float(re.search(r"([\d.]+)% on the board, [\d.]+% in float32", done.stdout)[1]) > 50  # of four classes
     assert re.search(r"after each epoch: \[(0\.\d+ *){3}\]", done.stdout), done.stdout
+
+
+def test_the_chip_of_the_associative_characterisation_is_aligned_and_measured(tmp_path: Path) -> None:
+    (script,) = fences(DOCS / "associative-characterisation.md", "python")
+    done = run_python(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    astray, nanowires = re.search(r"(\d+) of ([\d,]+) nanowires astray", done.stdout).groups()
+    assert 100 < int(astray) < 400  # 210 expected, of 16 tracks of 65,536 rows
+    assert nanowires == "1,048,576"
+    assert re.search(r"^0 after [12] tries$", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_the_examples_of_the_compiler_run_and_its_program_can_be_assembled(tmp_path: Path) -> None:
+    document = DOCS / "compiler.md"
+    (text,) = fences(document, "text")
+    code = f"{''.join(fences(document, 'python'))}\nprint(assemble({text!r}).passes)"
+    done = run_python(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "8"

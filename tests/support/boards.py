@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +24,11 @@ class ServedBoard:
     """The board, its chip, and how to reach them. `restart` is a power cycle at the same address."""
 
     build = staticmethod(test_board.build)
+    shape: Mapping[str, int] = {"rows": 32, "cols": 32}
 
     def __init__(self, folder: Path, **options: object) -> None:
         self._folder = folder
-        self._options = {"chip": "T-1", "rows": 32, "cols": 32, **options}
+        self._options = {"chip": "T-1", **self.shape, **options}
         self._port = 0
         self._start()
 
@@ -81,7 +82,7 @@ class ServedBoard:
         return TestBoard(TestBoard.Settings(driver="test_board", resource_name=name, visa_library="@py", **given))  # type: ignore[arg-type]
 
     def _given(self, settings: dict[str, object]) -> dict[str, object]:
-        return {"rows": self._options["rows"], "cols": self._options["cols"], "timeout": 1.0, **settings}
+        return {**{name: self._options[name] for name in self.shape}, "timeout": 1.0, **settings}
 
 
 class ServedSerialBoard(ServedBoard):

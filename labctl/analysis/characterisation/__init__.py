@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from labctl.analysis.characterisation import (
     arrays,
+    associative,
+    computing,
     cycling,
     forming,
     noise,
@@ -38,6 +40,10 @@ _OF_KIND: dict[str, Callable[[xr.Dataset], list[Statistic]]] = {
     "programming": programming.programming,
     "pruning": pruning.statistics,
     "training": training.statistics,
+    "associative-characterisation": associative.statistics,
+    "associative-alignment": associative.of_alignment,
+    "associative-selftest": computing.selftest,
+    "associative-inference": computing.inference,
 }
 
 

@@ -2,6 +2,7 @@
 
 from labctl.analysis.estimators.autocorrelation import Correlogram, correlogram
 from labctl.analysis.estimators.correlation import correlation, lag1_correlation, rank_correlation
+from labctl.analysis.estimators.displacements import ended_shares, step_errors
 from labctl.analysis.estimators.estimate import CONFIDENCE, Estimate, bootstrap, jackknife
 from labctl.analysis.estimators.fractions import fraction, tail_fraction
 from labctl.analysis.estimators.lines import Lines, fit_lines, slope_of_pairs
@@ -17,6 +18,7 @@ from labctl.analysis.estimators.missing import known_mean, known_median
 from labctl.analysis.estimators.robust import MAD_TO_SD, robust_spread
 from labctl.analysis.estimators.spectra import PowerLaw, allan_deviation, log_log_slope, power_law, power_spectrum
 from labctl.analysis.estimators.telegraph import Telegraph, find_telegraph
+from labctl.analysis.estimators.thresholds import Normal, normal_below
 from labctl.analysis.estimators.two_samples import ks_distance, ks_probability, quantile_differences
 from labctl.analysis.estimators.two_way import (
     Shares,
@@ -34,6 +36,7 @@ __all__ = [
     "Correlogram",
     "Estimate",
     "Lines",
+    "Normal",
     "PowerLaw",
     "Shares",
     "Telegraph",
@@ -42,6 +45,7 @@ __all__ = [
     "bootstrap",
     "correlation",
     "correlogram",
+    "ended_shares",
     "find_telegraph",
     "fit_lines",
     "fraction",
@@ -57,6 +61,7 @@ __all__ = [
     "median",
     "median_polish",
     "nested_components",
+    "normal_below",
     "power_law",
     "power_spectrum",
     "quantile",
@@ -68,6 +73,7 @@ __all__ = [
     "root_of_mean",
     "slope_of_pairs",
     "standard_deviation",
+    "step_errors",
     "tail_fraction",
     "variance_components",
     "variance_shares",

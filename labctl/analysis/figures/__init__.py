@@ -12,6 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from labctl.analysis.figures import (
     array_map,
+    associative,
+    computing,
     endurance,
     forming,
     iv,
@@ -53,6 +55,10 @@ _OF_MEASUREMENT: dict[str, Callable[[xr.Dataset], Figure]] = {
     "step-size": step_size.draw,
     "pruning": pruning.draw,
     "training": mixed_precision.draw,
+    "associative-characterisation": associative.draw,
+    "associative-alignment": associative.draw_alignment,
+    "associative-selftest": computing.draw_selftest,
+    "associative-inference": computing.draw_inference,
 }
 
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from labctl.analysis.measurements import arrays, cycling, drifting, noise, programmed, pruned, sweeps, trained
+from labctl.analysis.measurements import (
+    arrays,
+    associative,
+    computed,
+    cycling,
+    drifting,
+    noise,
+    programmed,
+    pruned,
+    sweeps,
+    trained,
+)
 from labctl.analysis.measurements.recording import Recording
 from labctl.errors import RecordingError
 
@@ -25,6 +36,10 @@ _MAKERS: dict[str, Callable[[Recording], xr.Dataset]] = {
     "read-noise": noise.read_noise,
     "pruning": pruned.pruning,
     "training": trained.training,
+    "associative-characterisation": associative.characterisation,
+    "associative-alignment": associative.alignment,
+    "associative-selftest": computed.selftest,
+    "associative-inference": computed.inference,
 }
 KINDS = tuple(_MAKERS)
 """The kinds of measurement there are, as a run file's attribute `measurement` names them."""
@@ -77,6 +92,18 @@ def measurement(tree: xr.DataTree) -> xr.Dataset:
       `baseline_curve` (baseline, epoch), `accuracy_after` and `accuracy_compensated` (rest) with `rest` in s and
       `compensation` (rest, of_layer), `confusion` (label, predicted), of a GAN `samples` (sample, y, x) and
       `samples_float`. Attributes are those of the run's summary; `accuracy_board` is its accuracy.
+    - associative-characterisation: `displaced` (track, direction, displacement), strides of nanowires by how many
+      domains they went too far, `position_checks` and `position_misreads` (track), `stride`; `matching`,
+      `false_misses`, `mismatching`, `false_matches` (sense_threshold); `cells` and `stuck` (column), `sound_writes` and
+      `failed_writes` (way), `read_bits` (read: all, misread); `stored_bits` (stored) and `flipped_bits` (elapsed in s,
+      stored); of those of its kinds that were measured.
+    - associative-alignment: `before`, `after` (track, offset) nanowires by how far they were ahead of their heads.
+    - associative-selftest: `operations`, `mismatches`, `passes`, `board_seconds` (s; kind), `kind` being the names of
+      the word operations; of a run that ended well `wrong_bits` (kind, bit). `count` (counter): what the array did.
+    - associative-inference: `samples` done so far, `differing`, `right_chip`, `right_ternary`, `right_float` (group);
+      `layer_name`, `layer_sums`, `layer_sums_mismatched`, `layer_passes`, `layer_board_seconds` (s; of_layer), `count`
+      (counter). Of a run that ended well also `layer_inputs`, `layer_outputs`, `layer_operations_without_cse`,
+      `layer_operations`, `layer_columns`, and `confusion` (label, predicted).
 
     Raises RecordingError for a run that is no measurement, or lacks a part of one.
     """

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labctl.errors import RecordingError
-from labctl.recording.layout import KINDS, AskedBy, State
+from labctl.recording.layout import KINDS, AskedBy, State, is_associative
 from labctl.recording.tree import STATUS
 
 if TYPE_CHECKING:
@@ -60,6 +60,12 @@ class Recording:
     @property
     def cells(self) -> int:
         return int(self.attrs["rows"]) * int(self.attrs["cols"])
+
+    @property
+    def is_associative(self) -> bool:
+        """Whether it is of an associative array: its events are recorded passes, and it has neither pulses, nor
+        readings, nor maps."""
+        return is_associative(self.attrs)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -189,6 +195,8 @@ class Recording:
         Those that the protocol made, or that stand in place of what it made and was lost: not how the cells were found
         when the run was resumed. Raises RecordingError where there is none.
         """
+        if self.is_associative:
+            raise RecordingError(f"this {self._kind} run is of an associative array, of which there are no readings")
         steps = len(self.phase)
         step = self.operation("step").astype(np.int64)
         wanted = (self.operation("state") == State.DONE) & (step < steps) & self._is_own
@@ -214,6 +222,8 @@ class Recording:
 
     def pulses(self, kind: str) -> tuple[Ints, Ints]:
         """Cell and operation of every pulse of this kind (`form`, `set`, `reset`) that was applied, in order."""
+        if self.is_associative:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
         wanted = (self.operation("kind") == KINDS[kind]) & (self.operation("state") == State.DONE)
         owner = self._owner
         kept = np.flatnonzero(wanted[owner])

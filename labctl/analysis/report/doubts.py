@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from labctl.analysis.report.material import Run, flags_of, wrote
 from labctl.analysis.report.words import count, percent
@@ -17,7 +18,8 @@ _MOST_LOOKED_AT = 1000  # operations
 
 def doubts(run: Run) -> list[str]:
     """Nothing of a run that went as runs should."""
-    return [*_ending(run), *_doses(run), *_around(run), *_source(run), *_cells(run)]
+    doses = _actions if run.recording.is_associative else _doses
+    return [*_ending(run), *doses(run), *_around(run), *_source(run), *_cells(run)]
 
 
 def _ending(run: Run) -> Iterator[str]:
@@ -50,11 +52,25 @@ def _doses(run: Run) -> Iterator[str]:
         yield f"{each.value:,.0f} of {each.n:,} {what} were at the top of the converter and count as not known."
 
 
+def _actions(run: Run) -> Iterator[str]:
+    """Of an associative array."""
+    state = run.recording.operation("state")
+    unknown = _is_unknown(run, state)
+    if unknown.any():
+        yield f"{count(int(unknown.sum()), 'action')} that may have been done or not: sent, and nobody can say."
+    if refused := int((state == State.NOT_APPLIED).sum()):
+        yield f"{count(refused, 'action')} not done: the board refused."
+
+
+def _is_unknown(run: Run, state: NDArray[np.float64]) -> NDArray[np.bool_]:
+    killed = run.summary.outcome is Outcome.KILLED
+    unknown: NDArray[np.bool_] = (state == State.UNKNOWN_DOSE) | (killed & (state == State.INTENDED))
+    return unknown
+
+
 def _on(run: Run) -> str:
     """On which cells, as the end of a sentence."""
-    state = run.recording.operation("state")
-    killed = run.summary.outcome is Outcome.KILLED
-    rows = np.flatnonzero((state == State.UNKNOWN_DOSE) | (killed & (state == State.INTENDED)))
+    rows = np.flatnonzero(_is_unknown(run, run.recording.operation("state")))
     first, events = (run.recording.operation(name).astype(int) for name in ("first_event", "events"))
     cell = run.group("events")["cell"]
     doubted = [cell[first[k] : first[k] + events[k]].values for k in rows[:_MOST_LOOKED_AT]]

@@ -92,6 +92,32 @@ _OF_KIND: dict[str, tuple[_Wanted, ...]] = {
         _Wanted("SET pulses of updates, a device", "pulses_per_device"),
         _Wanted("weights without a pulse, a batch", "update_sparsity", share=True),
     ),
+    "associative-characterisation": (
+        _Wanted("a shift goes too far", "shift_over"),
+        _Wanted("a shift stays short", "shift_under"),
+        _Wanted("margin of a search, in sd", "margin"),
+        _Wanted("cells that take both bits", "yield", share=True),
+        _Wanted("flips of a cell", "flip_rate"),
+    ),
+    "associative-alignment": (
+        _Wanted("nanowires astray before", "astray_before", share=True),
+        _Wanted("nanowires astray after", "astray_after", share=True),
+        _Wanted("tracks with some before", "tracks_astray_before"),
+    ),
+    "associative-selftest": (
+        _Wanted("operations that came out wrong", "wrong", "", share=True),
+        _Wanted("rows of truth tables that did", "table_wrong", share=True),
+        _Wanted("sums of a layer that did", "layer_wrong", share=True),
+        _Wanted("shifts of a track", "shifts"),
+        _Wanted("searches", "searches"),
+    ),
+    "associative-inference": (
+        _Wanted("right on the chip", "accuracy_chip", share=True),
+        _Wanted("right, ternary in software", "accuracy_ternary", share=True),
+        _Wanted("right, float in software", "accuracy_float", share=True),
+        _Wanted("images with other logits", "differing", share=True),
+        _Wanted("time of the board, an image", "seconds_per_image"),
+    ),
 }
 
 
@@ -105,7 +131,11 @@ def cards(run: Run) -> list[Card]:
             found.append(_card(each, chosen[-1]))
     summary = run.summary
     took = summary.summary.get("elapsed_s")
-    found.append(Card("pulses", f"{summary.pulses:,}", note=f"in {count(summary.operations, 'operation')}"))
+    if run.recording.is_associative:
+        recorded = f"{count(summary.events, 'pass', 'passes')} recorded"
+        found.append(Card("actions", f"{summary.operations:,}", note=recorded))
+    else:
+        found.append(Card("pulses", f"{summary.pulses:,}", note=f"in {count(summary.operations, 'operation')}"))
     if isinstance(took, int | float):
         found.append(Card("time of the computer", duration(float(took))))
     return found

@@ -158,6 +158,8 @@ def _last_reading(run: Run) -> list[Layer]:
 
 def _pulses(run: Run) -> list[Layer]:
     """Pulses that each cell got in this run, whatever they were for; 0 stands for none."""
+    if run.recording.is_associative:
+        return []
     events = run.group("events")
     pulsed = events["cell"].values[np.isfinite(events["amplitude"].values)]
     if not len(pulsed):

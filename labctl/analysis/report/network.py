@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from labctl.analysis.report.computed import inferred
 from labctl.analysis.report.content import Block
 from labctl.analysis.report.material import Run
 from labctl.analysis.report.pruned import pruned
@@ -13,7 +14,11 @@ from labctl.analysis.report.trained import trained
 if TYPE_CHECKING:
     import xarray as xr
 
-_OF_KIND: dict[str, Callable[[xr.Dataset], list[Block]]] = {"pruning": pruned, "training": trained}
+_OF_KIND: dict[str, Callable[[xr.Dataset], list[Block]]] = {
+    "pruning": pruned,
+    "training": trained,
+    "associative-inference": inferred,
+}
 
 
 def network(run: Run) -> list[Block]:

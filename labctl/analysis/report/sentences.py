@@ -37,7 +37,10 @@ def _ending(run: Run) -> str:
 
 def _done(run: Run) -> str:
     summary = run.summary
-    done = f"{count(summary.pulses, 'pulse')} and {count(_readings(run), 'reading')}"
+    if run.recording.is_associative:
+        done = count(summary.operations, "action")
+    else:
+        done = f"{count(summary.pulses, 'pulse')} and {count(_readings(run), 'reading')}"
     told = f"{done} in {count(summary.steps, 'step')}"
     return f"{told}{'; not enough of it to evaluate' if run.kind and run.measured is None else ''}."
 
@@ -299,6 +302,59 @@ def _so_far_trained(run: Run) -> str:
     return f"{percent(board.value)} right on the board after {epochs}; {seen}." if board else f"{seen}."
 
 
+def _associative(run: Run) -> str:
+    """Of the kinds that were measured."""
+    parts = []
+    over, under, margin = (run.find(name) for name in ("shift_over", "shift_under", "margin"))
+    if over is not None and under is not None:
+        parts.append(f"of shifts by one domain {number(over.value, 3)} too far and {number(under.value, 3)} short")
+    if margin is not None:
+        parts.append(f"searches {number(margin.value, 3)} sd from either error")
+    if (taken := run.find("yield")) is not None:
+        parts.append(f"{percent(taken.value)} of {count(taken.n, 'cell')} take both bits")
+    if (rate := run.find("flip_rate")) is not None:
+        value = rate.value if rate.value or rate.high is None else rate.high
+        parts.append(f"{'' if rate.value else 'less than '}{number(value, 3)} flips of a cell a second")
+    return "; ".join(parts) + "." if parts else ""
+
+
+def _alignment(run: Run) -> str:
+    before, after = run.find("astray_before"), run.find("astray_after")
+    if before is None or after is None:
+        return ""
+    was, left = (round(each.value * each.n) for each in (before, after))
+    return f"{was:,} of {count(before.n, 'nanowire')} were astray, {left:,} are."
+
+
+def _selftest(run: Run) -> str:
+    wrong, tables, layer = (run.find(name) for name in ("wrong", "table_wrong", "layer_wrong"))
+    parts = []
+    if wrong is not None and run.measured is not None:
+        bits = int(run.measured.attrs["bits"])
+        parts.append(f"{_mismatches(wrong)} of {count(wrong.n, 'operation')} on words of {bits} bits")
+    if layer is not None:
+        parts.append(f"{_mismatches(layer)} of {count(layer.n, 'sum')} of a layer")
+    if tables is not None:
+        parts.append(f"{_mismatches(tables)} of {count(tables.n, 'row')} of truth tables")
+    return "; ".join(parts) + "." if parts else ""
+
+
+def _inference(run: Run) -> str:
+    wrong, chip, ternary = run.find("wrong"), run.find("accuracy_chip"), run.find("accuracy_ternary")
+    if wrong is None:
+        return ""
+    sums = f"{_mismatches(wrong)} of {count(wrong.n, 'sum')}"
+    if chip is None or ternary is None:
+        return f"{sums}."
+    right = f"{percent(chip.value)} of {count(chip.n, 'test image')} right on the chip"
+    return f"{right}, {percent(ternary.value)} by the same network in software; {sums}."
+
+
+def _mismatches(share: Statistic) -> str:
+    """How many a share is of its samples."""
+    return f"{count(round(share.value * share.n), 'mismatch', 'mismatches')}"
+
+
 def _first(found: list[Statistic]) -> Statistic | None:
     return found[0] if found else None
 
@@ -316,4 +372,8 @@ _OF_KIND: dict[str, Callable[[Run], str]] = {
     "step-size": _step_size,
     "pruning": _pruning,
     "training": _training,
+    "associative-characterisation": _associative,
+    "associative-alignment": _alignment,
+    "associative-selftest": _selftest,
+    "associative-inference": _inference,
 }

@@ -42,7 +42,7 @@ def what_was_done(run: Run) -> list[Block]:
                         count(summary.steps, "step"),
                         count(summary.operations, "operation"),
                         count(summary.events, "event"),
-                        count(summary.pulses, "pulse"),
+                        *([] if run.recording.is_associative else [count(summary.pulses, "pulse")]),
                     )
                 ),
             ),
@@ -62,6 +62,7 @@ def on_what(run: Run) -> list[Block]:
         (
             ("chip", run.attribute("chip_serial")),
             ("array", f"{rows} × {cols} cells of {run.attribute('cell') or run.tree.attrs.get('cell', '?')}"),
+            ("tracks", _tracks(run) if run.recording.is_associative else ""),
             ("bench", run.attribute("bench_name")),
             ("array of the bench", run.attribute("array")),
             ("operator", run.attribute("operator")),
@@ -77,6 +78,12 @@ def on_what(run: Run) -> list[Block]:
     if limits:
         found.append(Table("Limits", ("limit", "value", "of"), limits, (1,)))
     return found
+
+
+def _tracks(run: Run) -> str:
+    """Of an associative array."""
+    tracks, domains, ports = (int(run.attribute(name)) for name in ("tracks", "domains", "ports"))
+    return f"{tracks:,} of {count(domains, 'domain')} under {count(ports, 'port')}, in each row"
 
 
 def _settings(run: Run) -> Iterator[tuple[str, str]]:

@@ -24,6 +24,8 @@ def timeline(run: Run) -> list[Block]:
     operations = run.group("operations")
     if not operations.sizes["operation"]:
         return []
+    if run.recording.is_associative:
+        return [_actions(run, operations)]
     head = (
         "phase",
         "operation",
@@ -43,17 +45,13 @@ def timeline(run: Run) -> list[Block]:
 
 def _rows(run: Run, operations: xr.Dataset) -> Iterator[tuple[str, ...]]:
     """One a phase, kind of operation and state, in the order they first came."""
-    phase, kinds, states = _phases(run), flags_of(operations["kind"]), flags_of(operations["state"])
+    kinds, states = flags_of(operations["kind"]), flags_of(operations["state"])
     kind, state = (operations[name].values.astype(int) for name in ("kind", "state"))
     low, high = _amplitudes(run)
     events, start = run.recording.operation("events"), run.recording.operation("start")
     busy = np.nan_to_num(run.recording.operation("seconds_per_cell")) * events
     width, gate = run.recording.operation("width"), run.recording.operation("gate")
-    groups: dict[tuple[str, int, int], list[int]] = {}
-    for row, key in enumerate(zip(phase, kind.tolist(), state.tolist(), strict=True)):
-        if key[1] != CLOCK:
-            groups.setdefault(key, []).append(row)
-    for (name, what, how), rows in groups.items():
+    for (name, what, how), rows in _grouped(_phases(run), kind, state).items():
         yield (
             spoken(name),
             kinds.get(what, str(what)).upper() if what else "read",
@@ -66,6 +64,40 @@ def _rows(run: Run, operations: xr.Dataset) -> Iterator[tuple[str, ...]]:
             _since(start[rows], start),
             duration(float(busy[rows].sum())) if busy[rows].any() else "–",
         )
+
+
+def _actions(run: Run, operations: xr.Dataset) -> Table:
+    """The same of an associative array."""
+    kinds, states = flags_of(operations["kind"]), flags_of(operations["state"])
+    kind, state = (operations[name].values.astype(int) for name in ("kind", "state"))
+    named, start = run.recording.operation("repeats"), run.recording.operation("start")
+    matches, seconds = (np.nan_to_num(run.recording.operation(name)) for name in ("matches", "seconds"))
+    rows = [
+        (
+            spoken(name),
+            spoken(kinds.get(what, str(what))),
+            spoken(states.get(how, str(how))),
+            f"{len(places):,}",
+            f"{named[places].sum():,.0f}",
+            f"{matches[places].sum():,.0f}" if matches[places].any() else "–",
+            _since(start[places], start),
+            duration(float(seconds[places].sum())) if seconds[places].any() else "–",
+        )
+        for (name, what, how), places in _grouped(_phases(run), kind, state).items()
+    ]
+    head = ("phase", "action", "state", "actions", "columns or passes", "rows tagged", "began", "time of programs")
+    return Table("Actions by phase", head, rows, (3, 4, 5, 6, 7))
+
+
+def _grouped(
+    phase: list[str], kind: NDArray[np.int64], state: NDArray[np.int64]
+) -> dict[tuple[str, int, int], list[int]]:
+    """The rows of operations of each phase, kind and state, in the order they first came."""
+    groups: dict[tuple[str, int, int], list[int]] = {}
+    for row, key in enumerate(zip(phase, kind.tolist(), state.tolist(), strict=True)):
+        if key[1] != CLOCK:
+            groups.setdefault(key, []).append(row)
+    return groups
 
 
 def _phases(run: Run) -> list[str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from labctl.errors import ExportError
 from labctl.exchange.tables.columns import Column, Flags, Table
-from labctl.recording import layout
+from labctl.recording import actions, layout
 from labctl.recording.layout import Commit
 from labctl.recording.reader import opened, whole
 
@@ -27,14 +27,18 @@ TABLES = ("events", "operations", "steps", "maps", "auxiliaries", "results", "se
 _APPLIED = "reading_factor"
 """Of operations: readings have been multiplied by it, and would be twice if it stood beside them."""
 _FIRST = {
-    "events": ("time", "cell", "row", "col", "amplitude", "reading", "status", "operation"),
-    "operations": tuple(column.name for column in layout.OPERATIONS),
+    "events": (
+        *("time", "cell", "row", "col", "amplitude", "reading", "status"),
+        *(column.name for column in actions.EVENTS),
+        "operation",
+    ),
+    "operations": tuple(dict.fromkeys(column.name for column in (*layout.OPERATIONS, *actions.OPERATIONS))),
     "steps": ("time", "phase"),
     "maps": ("row", "col"),
     "auxiliaries": ("time",),
 }
 """The columns that stand first in a table; the rest by name, as HDF5 has them."""
-_OF_OPERATIONS = ("kind", "width", "gate", "repeats", "read_voltage", "state", "asked_by", "step")
+_OF_OPERATIONS = ("kind", "width", "gate", "repeats", "read_voltage", "program", "state", "asked_by", "step")
 _UNKNOWN_PHASE = 255
 
 
@@ -169,7 +173,8 @@ class _Operations:
 
 
 def _joined(run: OpenRun, *, joined: bool, raw: bool) -> tuple[Column, ...]:
-    """Columns of operations and steps at each event, and where the cell is. raw: the factor that codes lack."""
+    """Columns of operations and steps at each event, and where its cell is, if it has one. raw: the factor that codes
+    lack."""
     events, operations = (run.tree.children[name].to_dataset() for name in ("events", "operations"))
     operation_of = _Operations(events)
     names: list[str] = list(_OF_OPERATIONS) if joined else []
@@ -183,6 +188,8 @@ def _joined(run: OpenRun, *, joined: bool, raw: bool) -> tuple[Column, ...]:
     if not joined:
         return tuple(found)
     phase, of_operations = _phases(run, operations["step"].values)
+    if layout.is_associative(run.tree.attrs):
+        return (*found, _repeated(phase, of_operations, operation_of))
     places = _places(_column("cell", events.variables["cell"], run.path), int(run.tree.attrs["cols"]))
     return (*found, _repeated(phase, of_operations, operation_of), *places)
 

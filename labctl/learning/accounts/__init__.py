@@ -6,6 +6,17 @@ says what the ratio rests on. Pure: nothing is measured here, and nothing is fit
 """
 
 from labctl.learning.accounts.account import Account, Entry
+from labctl.learning.accounts.associative import (
+    Arrays,
+    AssociativeLayer,
+    allowed_for_programs,
+    arrays_for,
+    compare_associative,
+    movement_share,
+    on_associative,
+    on_crossbars,
+    ratio_without_programs,
+)
 from labctl.learning.accounts.comparing import Comparison, Sensitivity, compare, sensitivity
 from labctl.learning.accounts.crossbar import OnArray, Pulses, Written, inference, switching, writing
 from labctl.learning.accounts.digital import PLATFORMS, Direction, Platform, digital
@@ -17,6 +28,8 @@ from labctl.learning.accounts.work import compare_inference, compare_training, t
 __all__ = [
     "PLATFORMS",
     "Account",
+    "Arrays",
+    "AssociativeLayer",
     "Comparison",
     "Direction",
     "Entry",
@@ -30,12 +43,19 @@ __all__ = [
     "Sensitivity",
     "TrainingCounts",
     "Written",
+    "allowed_for_programs",
+    "arrays_for",
     "compare",
+    "compare_associative",
     "compare_inference",
     "compare_mixed_precision",
     "compare_training",
     "digital",
     "inference",
+    "movement_share",
+    "on_associative",
+    "on_crossbars",
+    "ratio_without_programs",
     "sensitivity",
     "switching",
     "training",

@@ -13,7 +13,8 @@ shifted and added digitally. So, for each vector and plane of a layer of n input
 
 and for each vector: n codes out of a buffer and m into it; m times scale and offset (a batch norm is folded into them),
 ReLU, and conversion to a code. A control power flows all the time. Latency is that of planes, converted
-`columns_per_converter` after each other; digital work goes on beside them.
+`columns_per_converter` after each other; digital work goes on beside them. Weights of more bits than a cell holds are
+cut into slices, each in a column of its own: as many times the columns and cells.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class OnArray:
 
     conductance: mean of the cells, S, of all layers or of each, as measured; None: figure `cell_conductance`. arrays:
     how many work at the same time; further blocks of a layer take turns, which costs time (what it costs to write them
-    anew is `switching`'s). blocks: of each layer the (inputs, outputs) of each block; None: as the array's size wants.
+    anew is `switching`'s). blocks: of each layer the (inputs, columns) of each block; None: as the array's size wants.
+    slices: columns that hold the weights of one output.
     """
 
     layers: Sequence[Layer]
@@ -60,10 +62,13 @@ class OnArray:
     conductance: float | Sequence[float] | None = None
     arrays: int = 1
     blocks: Sequence[Sequence[tuple[int, int]]] | None = None
+    slices: int = 1
 
     def __post_init__(self) -> None:
         if self.bits < 1 or self.arrays < 1:
             raise SettingsError(f"an account needs at least 1 bit and 1 array, got {self.bits} and {self.arrays}")
+        if self.slices < 1:
+            raise SettingsError(f"the weights of an output are in at least 1 column, got {self.slices}")
         if isinstance(self.conductance, Sequence) and len(self.conductance) != len(self.layers):
             raise SettingsError(f"{len(self.conductance)} mean conductances for {len(self.layers)} layers")
         if self.blocks is not None and len(self.blocks) != len(self.layers):
@@ -76,14 +81,14 @@ class OnArray:
         return float(self.conductance[layer] if isinstance(self.conductance, Sequence) else self.conductance)
 
     def blocks_of(self, layer: int, figures: Figures) -> list[tuple[int, int]]:
-        """(inputs, outputs) of each block of the layer."""
+        """(inputs, columns) of each block of the layer."""
         if self.blocks is not None:
             return [(int(inputs), int(outputs)) for inputs, outputs in self.blocks[layer]]
         pairs, columns = int(figures.positive("array_rows", "1") / 2), int(figures.positive("array_columns", "1"))
         if not pairs or not columns:
             raise SettingsError(f"{figures.name}: an array needs two rows and a column for an edge")
         inputs, outputs = self.layers[layer].shape
-        return list(product(_cut(inputs, pairs), _cut(outputs, columns)))
+        return list(product(_cut(inputs, pairs), _cut(outputs * self.slices, columns)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +134,13 @@ def switching(cells: float, figures: Figures, samples: float = 1) -> Account:
     return writing(written, figures).times(1 / samples)
 
 
+def as_codes(layer: Layer, figures: Figures) -> Entry:
+    """Outputs as the codes that the next layer takes."""
+    outputs = layer.products * layer.outputs
+    code = figures.value("float_multiply", "J") + figures.value("float_add", "J")
+    return Entry(layer.name, "norm and activation", "conversion to a code", outputs, outputs * code)
+
+
 def after_products(layer: Layer, figures: Figures) -> tuple[Entry, ...]:
     """Digital work on each output: scale and offset, ReLU."""
     outputs = layer.products * layer.outputs
@@ -145,9 +157,9 @@ def read_voltages(figures: Figures) -> tuple[float, float]:
     return voltage, max(voltage, figures.value("line_supply", "V"))
 
 
-def controlled(account: Account, figures: Figures) -> Account:
-    """With the power that flows as long as it lasts. Raises SettingsError."""
-    power = figures.value("control_power", "W")
+def controlled(account: Account, figures: Figures, power_of: str = "control_power") -> Account:
+    """With the power that flows as long as it lasts: the figure `power_of`. Raises SettingsError."""
+    power = figures.value(power_of, "W")
     control = tuple(
         Entry(layer, _CONTROL, "second", seconds, seconds * power) for layer, (_, seconds) in account.layers.items()
     )
@@ -160,7 +172,7 @@ def _products(network: OnArray, place: int, figures: Figures) -> tuple[Entry, ..
     share = figures.value("bits_set", "1")
     voltage, supply = read_voltages(figures)
     integration = figures.value("integration_time", "s")
-    cells = planes * share * 2 * layer.inputs * layer.outputs
+    cells = planes * share * 2 * layer.inputs * layer.outputs * network.slices
     lines = planes * share * 2 * sum(inputs for inputs, _ in blocks)
     columns = planes * sum(outputs for _, outputs in blocks)
     charge = cells * voltage * network.mean(place, figures) * integration
@@ -196,12 +208,10 @@ def _products(network: OnArray, place: int, figures: Figures) -> tuple[Entry, ..
 
 def _after(layer: Layer, bits: int, figures: Figures) -> tuple[Entry, ...]:
     """The same, and what only bit-serial products need: outputs as codes, and codes in and out of a buffer."""
-    outputs = layer.products * layer.outputs
-    code = figures.value("float_multiply", "J") + figures.value("float_add", "J")
     moved = layer.products * (layer.inputs + layer.outputs) * bits
     return (
         *after_products(layer, figures),
-        Entry(layer.name, "norm and activation", "conversion to a code", outputs, outputs * code),
+        as_codes(layer, figures),
         Entry(layer.name, "buffers", "bit moved", moved, moved * figures.value("buffer_bit", "J")),
     )
 

@@ -202,9 +202,9 @@ def test_a_second_intent_before_the_outcome_is_refused(start_run: StartRun, exch
     batch, readout = exchange()
     with start_run() as writer:
         writer.intend([batch])
-        with pytest.raises(RecordingError, match="exchange of pulses is open"):
+        with pytest.raises(RecordingError, match="exchange is open"):
             writer.intend([batch])
-        with pytest.raises(RecordingError, match="exchange of pulses is open"):
+        with pytest.raises(RecordingError, match="exchange is open"):
             writer.record_read(readout)
         writer.complete([readout])
 

@@ -6,14 +6,15 @@ from importlib.resources import files
 
 import pytest
 
-from labctl.simulated_instruments.cells.parameters import ParameterError
+from labctl.simulated_instruments.cells.parameters import ParameterError, ParameterFile
 from labctl.simulated_instruments.cells.rram_parameters import RramParameters
 from labctl.simulated_instruments.cells.technologies import Technology, make_cells
+from labctl.simulated_instruments.chips.associative import AssociativeChip
 
 BUILT_IN = sorted(
     each.name.removesuffix(".toml")
     for each in (files("labctl.data") / "cells").iterdir()
-    if each.name.endswith(".toml")
+    if each.name.endswith(".toml") and ParameterFile.read(each).kind != AssociativeChip.cell_kind
 )
 
 
@@ -22,6 +23,11 @@ def test_every_built_in_technology_makes_cells(name):
     cells = make_cells("A1", 64, Technology.named(name).parameters)
     assert all(len(each) == 64 for each in cells.state.values())
     assert {"pulses", "reads"} <= cells.state.keys()
+
+
+def test_racetracks_are_no_cells_of_a_crossbar():
+    with pytest.raises(ParameterError, match=r"\$\.chip\.kind: 'racetrack' is not one of 1T1R RRAM, PCM"):
+        Technology.named("racetrack")
 
 
 def test_an_unknown_name_lists_the_known_ones():

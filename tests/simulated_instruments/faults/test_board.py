@@ -99,7 +99,7 @@ def test_faults_go_by_the_boards_clock_and_by_what_its_chip_has_had(faulty: Make
     ("fault", "sentence"),
     [
         ({"kind": "reboot"}, "reboot: this instrument cannot be switched off and on"),
-        ({"kind": "adc_saturation"}, "adc_saturation: this instrument has no chip of its own"),
+        ({"kind": "adc_saturation"}, "adc_saturation: this instrument has no memory chip of its own"),
         ({"kind": "drop", "pulses": [3]}, "pulses are counted by a chip"),
     ],
 )

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from labctl.analysis.report.charts import arrays, changes, programming, pruning, repeated, training
+from labctl.analysis.report.charts import (
+    arrays,
+    associative,
+    changes,
+    computing,
+    programming,
+    pruning,
+    repeated,
+    training,
+)
 from labctl.analysis.report.content import Chart
 from labctl.analysis.report.material import Run
 
@@ -21,6 +30,10 @@ _OF_KIND: dict[str, Callable[[Run], list[Chart]]] = {
     "read-noise": repeated.read_noise,
     "pruning": pruning.pruning,
     "training": training.training,
+    "associative-characterisation": associative.characterisation,
+    "associative-alignment": associative.alignment,
+    "associative-selftest": computing.selftest,
+    "associative-inference": computing.inference,
 }
 
 

@@ -94,7 +94,7 @@ ENERGY = '[conversion_energy]\nvalue = {}\nunit = "J"\nsource = "[assumed] for a
         (GOOD + "colour = 1\n", r"\$\.a: object contains unknown field `colour`"),
         (
             '[account]\nbase = ["prunings"]',
-            "there is no table of figures 'prunings': choose one of digital, mixed_precision, pruning",
+            "there is no table of figures 'prunings': choose one of adc_crossbar, .*mixed_precision, pruning",
         ),
         (HEADER + GOOD, r"\$\.a: no figure of this account; there are: .*conversion_energy"),
         (HEADER + ENERGY.format(1).replace('"J"', '"W"'), r"\$\.conversion_energy\.unit: expected 'J', got 'W'"),
