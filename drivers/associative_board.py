@@ -41,6 +41,7 @@ from labctl.drivers.associative_works import (
     in_messages,
     plain,
     run_works,
+    shifting,
 )
 from labctl.drivers.associative_works import WORDS as WORDS_OF_A_RUN
 from labctl.drivers.bench_clock import scpi_clock
@@ -50,6 +51,7 @@ from labctl.errors import BenchError, InstrumentError
 from labctl.links.resources import ResourceManagers
 
 _CELL = "racetrack"
+_OUT_OF_SEQUENCE = 101  # that a message says what number its work is, and the board has done other work since
 _BIT = Scale(1.0, 0.0, 1, "1")
 _SHAPE = ("rows", "tracks", "domains", "ports")
 
@@ -151,7 +153,7 @@ class AssociativeBoard(ScpiWork):
             self.geometry = Geometry(self.associative.rows, self.associative.columns, cell.strip('"'))
             self.chip_serial = serial.strip('"')
             self._longest = max(numbers(timing))
-            self._programs = HeldPrograms(*(int(word) for word in limit.split(",")))
+            self._programs = HeldPrograms(self.associative, *(int(word) for word in limit.split(",")))
             self.clock = scpi_clock(self.link) if int(virtual) else wall_clock(self.link.recorded_time)
             self._learned(self._last_work([work]))
             self._checks = Checks(self.associative)
@@ -216,10 +218,12 @@ class AssociativeBoard(ScpiWork):
                 for each in self._do(works)
             ]
         except InstrumentError as problem:
-            if not self._is_settled:
+            ends = np.cumsum([0, *(len(each.works) for each in asked)])
+            done = self._work - before
+            is_somebody_elses = any(number == _OUT_OF_SEQUENCE for number, _ in problem.errors[:1])
+            if not self._is_settled or is_somebody_elses or done not in ends:  # so that one may be half done
                 raise
-            ends = np.cumsum([len(each.works) for each in asked])
-            given = int(np.searchsorted(ends, self._work - before, "right"))
+            given = int(np.searchsorted(ends[1:], done, "right"))
             raise InstrumentError(str(problem), command=problem.command, errors=problem.errors, given=given) from None
 
     def _perform(self, works: Sequence[Work]) -> Iterator[Done]:
@@ -269,11 +273,13 @@ class AssociativeBoard(ScpiWork):
 
     def _shift(self, action: Shift) -> _Asked:
         track, steps = self._checks.track(action.track), self._checks.steps(action.steps)
-        return _Asked([plain(f":POSition:SHIFt {track},{steps}", duration=abs(steps) * self._longest)])
+        command = f":POSition:SHIFt {track},{steps}"
+        return _Asked([shifting(command, steps, self.associative.rows, self._longest)])
 
     def _realign(self, action: Realign) -> _Asked:
         track, steps = self._checks.track(action.track), self._checks.steps(action.steps)
-        return _Asked([plain(f":POSition:REALign {track},{steps}", duration=abs(steps) * self._longest)])
+        command = f":POSition:REALign {track},{steps}"
+        return _Asked([shifting(command, steps, self.associative.rows, self._longest)])
 
     def _check(self, action: Check) -> _Asked:
         tracks, rows = self._checks.tracks(action.tracks), self.associative.rows
@@ -298,7 +304,8 @@ class AssociativeBoard(ScpiWork):
         runs: list[int] = []
         for first, held in self._programs.parts(action.program):
             works += first
-            pieces = list(run_works(held.slot, held.passes, self.associative.rows, action.trace, self._longest))
+            rows, trace = self.associative.rows, action.trace
+            pieces = list(run_works(held.slot, held.passes, held.shifts, rows, trace, self._longest))
             runs += range(len(works), len(works) + len(pieces))
             works += pieces
         return _Asked(works, lambda answers: _execution([answers[place] for place in runs], action.trace))

@@ -45,8 +45,7 @@ class Checks:
         return int(self.tracks([track])[0])
 
     def steps(self, steps: int) -> int:
-        """By which a track can be shifted or realigned at most is its reach."""
-        if not -self._geometry.domains <= steps <= self._geometry.domains:
+        if not _is_whole(steps) or not -self._geometry.domains <= steps <= self._geometry.domains:
             raise ValueError(f"{steps} steps where a nanowire has {self._geometry.domains} domains")
         return int(steps)
 
@@ -140,9 +139,13 @@ def checked_threshold(threshold: float) -> float:
 
 def checked_verify_every(shifts: int) -> int:
     """Raises ValueError with one sentence."""
-    if not 0 <= shifts <= _MAX_VERIFY_EVERY:
+    if not _is_whole(shifts) or not 0 <= shifts <= _MAX_VERIFY_EVERY:
         raise ValueError(f"verify_every must be 0 to {_MAX_VERIFY_EVERY}, not {shifts}")
     return int(shifts)
+
+
+def _is_whole(number: int) -> bool:
+    return isinstance(number, (int, np.integer))
 
 
 def _whole(numbers: ArrayLike, count: int, name: str) -> NDArray[np.int64]:

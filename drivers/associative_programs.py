@@ -5,29 +5,32 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labctl.associative import Program
-from labctl.drivers.associative_works import CommandWork, plain
+from labctl.associative import AssociativeGeometry, Program
+from labctl.drivers.associative_works import MESSAGE, CommandWork, plain
 
-_PART = 1 << 23  # bytes of instructions that are kept in one slot
+_PART = MESSAGE // 2  # bytes of instructions that are kept in one slot: they travel in one message with their tables
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Where a program, or a part of it, is. passes: (instructions,) of each."""
+    """Where a program, or a part of it, is. passes, shifts: (instructions,) of each."""
 
     slot: int
     size: int
     passes: NDArray[np.int64]
+    shifts: NDArray[np.int64]
 
 
 class HeldPrograms:
-    """By digest and part. slots, memory: of the board, memory in bytes."""
+    """By digest and part. slots, memory: of the board of that geometry, memory in bytes."""
 
-    def __init__(self, slots: int, memory: int) -> None:
+    def __init__(self, geometry: AssociativeGeometry, slots: int, memory: int) -> None:
+        self._geometry = geometry
         self._memory = memory
         self._free = list(range(slots))[::-1]
         self._held: OrderedDict[tuple[str, int], Held] = OrderedDict()
@@ -62,7 +65,8 @@ class HeldPrograms:
         while not self._free or self._used + size > self._memory:
             works.append(self._dropped())
         each = np.array([len(table.passes) for table in program.tables], np.int64)
-        held = Held(self._free.pop(), size, each[instructions["table"]] * instructions["bits"])
+        passes, shifts = each[instructions["table"]] * instructions["bits"], _shifts(instructions, self._geometry)
+        held = Held(self._free.pop(), size, passes, shifts)
         self._held[key] = held
         block = np.frombuffer(instructions.tobytes(), np.uint8)
         works.append(plain(f":PROGram:DEFine {held.slot},", np.frombuffer(tables, np.uint8), ",", block))
@@ -83,3 +87,18 @@ class HeldPrograms:
         self._free = list(range(self._slots))[::-1]
         self._is_known = True
         return [plain(":PROGram:DELete:ALL")]
+
+
+def _shifts(instructions: NDArray[Any], geometry: AssociativeGeometry) -> NDArray[np.int64]:
+    """(n,) about how many each of `instructions` takes, one after another: from bit to bit, and to its first one."""
+    firsts = instructions["columns"].astype(np.int64)
+    within = instructions["steps"] * np.maximum(instructions["bits"].astype(np.int64) - 1, 0)[:, np.newaxis]
+    tracks, begun, ended = (
+        each.ravel() for each in (firsts // geometry.domains, geometry.heads(firsts), geometry.heads(firsts + within))
+    )
+    order = np.argsort(tracks, kind="stable")
+    moves = np.abs(begun[order][1:] - ended[order][:-1]) * (np.diff(tracks[order]) == 0)
+    jumps = np.zeros(len(tracks), np.int64)
+    jumps[order[1:]] = moves
+    shifts: NDArray[np.int64] = np.abs(within).sum(axis=1) + jumps.reshape(firsts.shape).sum(axis=1)
+    return shifts

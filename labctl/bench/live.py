@@ -572,6 +572,16 @@ class BenchArray:
 class AssociativeBenchArray(BenchArray):
     """A BenchArray whose driver is an AssociativeArray: nothing pulses it, so no limits stand in front of it."""
 
+    def __init__(self, bench: Bench, name: str, settings: ArraySettings) -> None:
+        """Raises BenchError where the bench file has limits, which would not hold."""
+        super().__init__(bench, name, settings)
+        without = ArraySettings(instrument=settings.instrument)
+        for key in ("limits", "cell_limits", "wear"):
+            if getattr(settings, key) != getattr(without, key):
+                raise BenchError(
+                    f"{bench.file.path.name}: $.arrays.{name}.{key}: an associative array gets no pulses to limit"
+                )
+
     @property
     def associative(self) -> AssociativeGeometry:
         return self._processor.associative

@@ -50,7 +50,7 @@ def cli() -> None:
     """Program, read and characterise memory-array test chips, and record every pulse.
 
     Without a bench file the commands work on an embedded simulated test board with a 512 x 512 RRAM chip;
-    `train` on one with 512 x 2048 phase-change cells.
+    `train` on one with 512 x 2048 phase-change cells, `associate` on one with racetracks.
     """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 import numpy as np
 
 from labctl.bench.live import ArrayPlan, Bench, BenchArray, load_bench, not_safe
+from labctl.bench.settings import embedded_path
 from labctl.cli.console import Progress, print_json, print_table, settings_from
 from labctl.errors import Interrupted, LabctlError, SafeStateError, UsageError
 from labctl.plugins import load_protocol
@@ -53,6 +55,13 @@ def common(command: _Decorated) -> _Decorated:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def with_bench(options: dict[str, Any], name: str) -> dict[str, Any]:
+    """`options` of a command, whose bench is the embedded one of that `name` unless another is given."""
+    if options["bench"] is None and not os.environ.get("LABCTL_BENCH"):
+        return {**options, "bench": embedded_path(name)}
+    return options
 
 
 yes = click.option("--yes", is_flag=True, help="Do not ask before pulsing a real chip.")

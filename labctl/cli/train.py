@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from labctl.bench.settings import embedded_path, read_bench
+from labctl.bench.settings import read_bench
 from labctl.cli.account_tables import print_account
 from labctl.cli.console import QuantityType, settings_from
-from labctl.cli.procedures import carry_out, common, duration, flat, print_rows, yes
+from labctl.cli.procedures import carry_out, common, duration, flat, print_rows, with_bench, yes
 from labctl.cli.resume import go_on
 from labctl.errors import NoRunError, UsageError
 from labctl.learning.trainable.tasks import TRAINING_BASELINES, TRAINING_TASKS
@@ -84,10 +83,8 @@ def train(context: click.Context, /, account: bool, resume: str | None, **option
             print_account(result.summary["account"], what=f"training with {of_what}")
         return width
 
-    if options["bench"] is None and not os.environ.get("LABCTL_BENCH"):
-        options["bench"] = None if resume else embedded_path(_BENCH)
     if resume is None:
-        carry_out("training", lambda _: settings, show, flat, **options)
+        carry_out("training", lambda _: settings, show, flat, **with_bench(options, _BENCH))
         return
     for name, said in _OF_ANOTHER_RUN.items():
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:

@@ -32,11 +32,17 @@ class ProgramTextError(UsageError):
 
 
 def disassemble(program: Program) -> str:
-    """The text of `program`; raises ValueError where two of its tables have one name, or a name has a space in it."""
+    """The text of `program`; raises ValueError where two of its tables have one name, or where a space or `#` is in the
+    name of a table or is a role.
+
+    The program's own name, which is for people, comes back on one line and without `#`.
+    """
     names = [table.name for table in program.tables]
     if len(set(names)) != len(names) or any(not re.fullmatch(r"[^\s#:]+", name) for name in names):
         raise ValueError("a program can be written as text if its tables have names of their own, without spaces")
-    lines = [f"program {program.name}".rstrip()]
+    if any(re.search(r"[\s#]", table.roles) for table in program.tables):
+        raise ValueError("a program can be written as text if no role of its tables is a space or #")
+    lines = [" ".join(["program", *program.name.replace("#", " ").split()])]
     for table in program.tables:
         lines.append(f"table {table.name} {' '.join(table.roles)}")
         lines += [f"    {each.key} > {each.then}" for each in table.passes]

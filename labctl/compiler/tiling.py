@@ -52,9 +52,10 @@ def cut_layer(layer: TernaryLayer, geometry: AssociativeGeometry, options: Optio
     top = layer.input_range[1] - layer.input_range[0]
     terms = max(np.count_nonzero(layer.weights[:, begin:end], axis=1).max() for begin, end in groups)
     slot_bits = max(1, (int(terms) * top).bit_length()) + more_bits
-    if (most := max(sum_bits, slot_bits)) > geometry.reach:
+    if (most := max(sum_bits, slot_bits, layer.input_bits)) > geometry.reach:
         raise CompileError(
-            f"layer {layer.name}: its sums have {most} bits, and a port of this array reaches {geometry.reach} domains"
+            f"layer {layer.name}: its words have up to {most} bits, and a port of this array reaches {geometry.reach} "
+            "domains"
         )
     return Cut(groups, tuple(pairwise(edges)), sum_bits, slot_bits)
 

@@ -187,8 +187,8 @@ class RunWriter:
             columns["sequence"] = sequences
         events: list[dict[str, NDArray[Any]]]
         events = [{"cell": batch.cells, "amplitude": batch.amplitude} for batch in batches]
+        self._pending = list(batches)  # first, as an interrupt may come once it is written
         self._write_intended(columns, events, [len(batch.cells) for batch in batches], time)
-        self._pending = list(batches)
 
     def complete(self, readouts: Sequence[Readout] | None = None) -> None:
         """The intended batches were applied. `readouts`: their verify reads, one a batch, where there are."""

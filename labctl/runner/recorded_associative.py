@@ -74,6 +74,9 @@ class RecordedAssociativeArray:
             known = [] if given is None else [State.DONE] * given + [State.NOT_APPLIED] * (len(actions) - given)
             self._writer.fail(known)
             raise
+        except ValueError:  # with nothing sent
+            self._writer.fail([State.NOT_APPLIED] * len(actions))
+            raise
         except BaseException:
             self._writer.fail()
             raise

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from labctl.array import Capability, Geometry, Scale
 from labctl.associative import (
+    ROLES,
     AssociativeArray,
     AssociativeGeometry,
     Execution,
@@ -118,6 +119,10 @@ class _SelfTest:
 
     def _table(self, table: Table) -> _Compared:
         count = len(table.roles)
+        if count > self._geometry.tracks:
+            raise SettingsError(
+                f"the truth tables take up to {ROLES} tracks, and this array has {self._geometry.tracks}"
+            )
         states = np.arange(self._rows)[:, None] >> np.arange(count) & 1
         tracks = self.rng.permutation(self._geometry.tracks)[:count]
         columns = tracks * self._geometry.domains + self.rng.integers(self._geometry.domains, size=count)
@@ -201,6 +206,11 @@ class _SelfTest:
         return self.array.associative
 
     @property
+    def _widths(self) -> NDArray[np.int64]:
+        """(kinds,) bits of a result."""
+        return np.array([KINDS[name].widths(self.settings.bits)[-1] for name in self.settings.kinds])
+
+    @property
     def _rows(self) -> int:
         return self.array.associative.rows
 
@@ -238,7 +248,11 @@ class _SelfTest:
             "board_seconds": float(self.taken[1]),
             "counters": self.counting.total.as_values(),
             "bit": Result(bits, ("bit",), "bit of a result, from the lowest"),
-            "wrong_bits": Result(self.wrong_bits, ("kind", "bit"), "how often the bit was wrong; kinds in their order"),
+            "wrong_bits": Result(
+                np.where(bits < self._widths[:, None], self.wrong_bits, NOT_COUNTED),
+                ("kind", "bit"),
+                "how often the bit was wrong, -1 where a result has no such bit; kinds in their order",
+            ),
         }
 
 

@@ -200,9 +200,10 @@ class RacetrackCells:
         return [place, *(place + displacement for displacement, _ in strays.displaced)] if strays else [place]
 
     def _felt(self, place: int) -> Words:
-        """A plane as heat has left it."""
+        """A plane as heat has left it, which turns no stuck cell over."""
         if self.flips.due <= self._now:
             self.flips.reach(place, self._views[place], self._now)
+            self.wear.hold(place, self._views[place])
         return self._views[place]
 
     def _write_plane(self, place: int, bits: Words, where: Words) -> None:

@@ -2,7 +2,8 @@
 
 The flips of a plane of cells are a Poisson process in the age of the chip. When they happen and in which row is a
 function of (serial, plane, number of the flip), so a plane is the same whenever and however often one looks at it; it
-need only be brought up to date when somebody does.
+need only be brought up to date when somebody does. Where nobody did for so long that chance alone is left of what the
+cells held, the last of it stands for all of it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from .racetrack_trials import Uniforms
 
 _BLOCK = 65_536  # flips at a time
 _FEWEST = 8
+_FORGOTTEN = 20.0
+"""Flips of a cell on average, after which one bit is as likely as the other but for exp(-40)."""
 
 
 class ThermalFlips:
@@ -44,6 +47,7 @@ class ThermalFlips:
         if self._next[place] > age:
             return
         time, number = float(self._next[place]), int(self._numbers[place])
+        time = max(time, age - _FORGOTTEN * self._rows / self._rate)
         while time <= age:
             count = min(_BLOCK, max(_FEWEST, math.ceil((age - time) * self._rate * 1.1)))
             times = np.concatenate([[time], self._times(place, time, number + 1, count)])

@@ -2,11 +2,13 @@
 
 The writes that a cell of a column lasts follow a Weibull distribution. A column's failures are a Poisson process in
 its cumulative hazard, (writes / lifetime) ** shape for each cell; a cell that fails keeps the bit that it holds. When
-and in which row is a function of (serial, column, number of the failure).
+and in which row is a function of (serial, column, number of the failure). A column none of whose cells can still be
+alive is not asked any more.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,6 +25,7 @@ Words = NDArray[np.uint64]
 _NO_ROWS = np.empty(0, np.int64)
 _ENDLESS = sys.maxsize
 _AHEAD = 64  # failures drawn at a time
+_DEAD = 30.0  # cumulative hazard that a cell outlives with exp(-30)
 _LONGEST = 1e18  # writes: as good as endless, and a 64-bit integer
 
 
@@ -58,6 +61,9 @@ class Wear:
     def write(self, column: int) -> NDArray[np.int64]:
         """Count one; rows of the cells that fail at it."""
         self.writes[column] += 1
+        if self._ends[column] <= self.writes[column] and self._is_dead(column):
+            self._ends[column] = _ENDLESS
+            return np.arange(self._rows)
         rows = [_NO_ROWS]
         while self._ends[column] <= self.writes[column]:
             rows.append(self._fail(column))
@@ -79,7 +85,7 @@ class Wear:
         return any(place in self._stuck for place in places)
 
     def hold(self, place: int, plane: Words) -> None:
-        """Stuck cells of a plane that was written keep what they hold."""
+        """Stuck cells of a plane that was changed keep what they hold."""
         if place in self._stuck:
             stuck, bits = self._stuck[place]
             plane &= ~stuck
@@ -102,9 +108,13 @@ class Wear:
         self._failures[:] = state["failures"].tolist()
         self._hazards[:] = state["hazards"].tolist()
         if self._lifetime:
-            self._ends = self._ends_at(state["hazards"]).tolist()
+            ends = self._ends_at(state["hazards"])
+            self._ends = np.where(ends > state["writes"], ends, _ENDLESS).tolist()  # of those that are not dead
         places = state["stuck"].tolist()
         self._stuck = dict(zip(places, zip(state["stuck_masks"], state["stuck_bits"], strict=True), strict=True))
+
+    def _is_dead(self, column: int) -> bool:
+        return self._shape * math.log(self.writes[column] / self._lifetime) > math.log(_DEAD)
 
     def _fail(self, column: int) -> NDArray[np.int64]:
         """Rows of the next failures that have come, and draw when the one after them comes."""

@@ -16,16 +16,20 @@ from ..cells.parameters import parameters_digest
 from ..cells.racetrack import RacetrackCells
 from ..cells.racetrack_counters import OperationCounters
 from ..cells.racetrack_parameters import RacetrackParameters
+from ..cells.racetrack_tracks import OVERHANG
 from ..cells.racetrack_trials import ARENA
 from .associative_kernel import ROLES, CompiledTable, OnePass, compiled_table
 from .associative_matches import MatchCounts
 from .associative_program import INSTRUCTION, Bits, bits_of
 from .associative_sense import MatchLines
 from .associative_state import AssociativeRecord, read_associative, write_associative
+from .state_file import ChipFileError
 
 __all__ = ["INSTRUCTION", "AssociativeChip"]
 
 ROOM_TEMPERATURE = 300.0
+_MOST_CELLS = 1 << 35
+"""4 GB of them, once all are written."""
 
 Columns = NDArray[np.uint32]
 Planes = NDArray[np.uint8]
@@ -55,7 +59,7 @@ class AssociativeChip:
         self.tags = np.zeros(self._cells.words, np.uint64)
         self._scratch = np.empty(self._cells.words, np.uint64)
         self._spent = 0.0  # of what the cells have worked, taken by whoever keeps the clock
-        self._told = 0.0  # age at `time`
+        self._told = 0.0  # age at `time` by the clock, whose steps are longer than most work
 
     @classmethod
     def buy(
@@ -75,6 +79,11 @@ class AssociativeChip:
             raise ValueError(f"a chip of {rows} rows, {tracks} tracks, {domains} domains, {ports} ports cannot be made")
         if rows > 1 << 20 or tracks > 1 << 16 or tracks * domains > 1 << 20:
             raise ValueError("a chip has at most 2**20 rows, 2**16 tracks and 2**20 columns")
+        if rows * tracks * (domains + 2 * OVERHANG) > _MOST_CELLS:
+            raise ValueError(
+                f"a chip of {rows} rows, {tracks} tracks and {domains} domains, with {2 * OVERHANG} more of each "
+                f"nanowire, has more than {_MOST_CELLS} cells"
+            )
         chosen = RacetrackParameters.named("racetrack") if parameters is None else parameters
         return cls(serial, chosen, (rows, tracks, domains, ports))
 
@@ -84,8 +93,11 @@ class AssociativeChip:
         record = read_associative(path)
         chosen = RacetrackParameters.named("racetrack") if parameters is None else parameters
         record.check(path, parameters_digest(chosen))
-        chip = cls(record.serial, chosen, (record.rows, record.tracks, record.domains, record.ports))
-        chip._restore(record)
+        try:
+            chip = cls.buy(record.serial, chosen, record.rows, record.tracks, record.domains, record.ports)
+            chip._restore(record)
+        except (IndexError, KeyError, TypeError, ValueError) as problem:
+            raise ChipFileError(f"{path} cannot be read as the state of a simulated chip: {problem}") from problem
         return chip
 
     def save(self, path: Path) -> None:
@@ -156,19 +168,20 @@ class AssociativeChip:
 
         A clock that goes backwards, as one that starts anew, makes no cell younger.
         """
-        if self.time is not None:
-            idle = now - self.time - (self._cells.age - self._told)
+        if self.time is None or now < self.time:
+            self._told = self._cells.age
+        else:
+            self._told += now - self.time
+            idle = self._told - self._cells.age
             if idle > 0.0:
                 self._cells.wait(idle)
-        self.time, self._told = now, self._cells.age
+        self.time = now
 
     # -- single operations --
 
     def load(self, columns: Columns, planes: Planes) -> None:
         """Write whole columns in every row. columns: (n,) distinct. planes: (n, row_bytes)."""
-        places = self._inside(columns)
-        if len(set(places)) != len(places):
-            raise ValueError("the columns of a load must be distinct")
+        places = self._distinct(columns)
         if planes.shape != (len(places), self.row_bytes):
             raise ValueError(f"planes must be {len(places)} of {self.row_bytes} bytes, not {planes.shape}")
         for column, packed in zip(places, planes, strict=True):
@@ -187,7 +200,7 @@ class AssociativeChip:
         return planes
 
     def search(self, columns: Columns, key: NDArray[np.uint8]) -> int:
-        """Tag the rows where every one of `columns`, (n,), holds its bit of `key`, (n,); all rows where n is 0.
+        """Tag the rows where all `columns`, (n,) distinct, hold their bits of `key`, (n,); every row where n is 0.
 
         Gives how many.
         """
@@ -195,7 +208,7 @@ class AssociativeChip:
         return self._search(places, _bits(key, len(places)))
 
     def write(self, columns: Columns, bits: NDArray[np.uint8]) -> None:
-        """Write `bits`, (n,) of 0 and 1, to `columns`, (n,), of the tagged rows."""
+        """Write `bits`, (n,) of 0 and 1, to `columns`, (n,) distinct, of the tagged rows."""
         places = self._together(columns)
         self._write(places, _bits(bits, len(places)))
 
@@ -329,9 +342,15 @@ class AssociativeChip:
                 raise ValueError(f"column {column} is not one of {self.columns}")
         return places
 
+    def _distinct(self, columns: Columns) -> list[int]:
+        places = self._inside(columns)
+        if len(set(places)) != len(places):
+            raise ValueError("the columns must be distinct")
+        return places
+
     def _together(self, columns: Columns) -> list[int]:
         """Those that can be under their ports at the same time."""
-        places = self._inside(columns)
+        places = self._distinct(columns)
         heads: dict[int, int] = {}
         for column in places:
             track, domain = divmod(column, self.domains)

@@ -26,7 +26,6 @@ from .program_memory import MEMORY, SLOTS
 
 _COLUMNS = Block(dtype=np.uint32)
 _BYTES = Block(dtype=np.uint8)
-_MAX_STEPS = 64  # domains
 
 
 def scpi_face(board: AssociativeFirmware) -> Instrument:
@@ -44,6 +43,7 @@ def scpi_face(board: AssociativeFirmware) -> Instrument:
         ],
         on_reset=board.reset,
         on_message=board.begin_message,
+        on_refusal=board.void_message,
         self_test=board.self_test,
     )
 
@@ -89,8 +89,9 @@ def _column_commands(board: AssociativeFirmware) -> list[Command]:
 
 
 def _position_commands(board: AssociativeFirmware) -> list[Command]:
-    track = Numeric(integer=True, minimum=0, maximum=board.chip.tracks - 1)
-    steps = Numeric(integer=True, minimum=-_MAX_STEPS, maximum=_MAX_STEPS)
+    chip = board.chip
+    track = Numeric(integer=True, minimum=0, maximum=chip.tracks - 1)
+    steps = Numeric(integer=True, minimum=-chip.domains, maximum=chip.domains)
     return [
         Command("POSition:SHIFt", set=board.shift, parameters=(track, steps)),
         Command("POSition:CHECk", query=board.check, query_parameters=(Block(dtype=np.uint16),)),

@@ -1,7 +1,7 @@
 """What an associative-processor board does: columns, searches, tagged writes and shifts, one by one or as a program.
 
-The board moves and writes only while its outputs are on, and numbers its work (`numbered_work`). Where a piece of work
-is refused, nothing more is done in that message: what follows was meant for the tags and columns it would have left.
+The board moves and writes only while its outputs are on, and numbers its work (`numbered_work`). Where a command is
+refused, no more work is done in its message: what follows was meant for the tags and columns it would have left.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ COUNTERS = tuple(each.name for each in fields(OperationCounters))
 """In the order in which they are told."""
 _PICOSECONDS = 1e12  # in a second
 _MAX_ANSWER = 1 << 28  # bytes
+_WORDS = 2 * (len(COUNTERS) + 1)  # of the answer of a program, before its trace
 _TEMPERATURES = (250.0, 400.0)  # K, outside of which the self-test fails
 
 Found = TypeVar("Found")
@@ -57,17 +58,6 @@ class AssociativeFirmware(NumberedWork):
         self.programs.clear()
 
     @property
-    def output(self) -> bool:
-        """Whether lines are driven."""
-        return self._output
-
-    @output.setter
-    def output(self, on: bool) -> None:
-        if on:
-            self._check_valid()
-        self._output = on
-
-    @property
     def sense_threshold(self) -> float:
         """Of a match line: 0 is the signal of a match, 1 that of one mismatch."""
         return self.chip.sense_threshold
@@ -87,11 +77,6 @@ class AssociativeFirmware(NumberedWork):
     def verify_every(self, shifts: int) -> None:
         self._check_valid()
         self.chip.verify_every = int(within(shifts, 0, MAX_VERIFY_EVERY))
-        self._worked(0.0, None)
-
-    def safe(self) -> None:
-        """Outputs off. It counts as work, so that a message that was under way before and comes late is refused."""
-        self._output = False
         self._worked(0.0, None)
 
     def counters(self) -> tuple[int, ...]:
@@ -143,7 +128,7 @@ class AssociativeFirmware(NumberedWork):
 
     def define(self, slot: int, tables: Bytes, instructions: Bytes) -> None:
         self._check_valid()
-        self._voiding(lambda: self.programs.define(slot, tables, instructions))
+        self.programs.define(slot, tables, instructions)
         self._worked(0.0, None)
 
     def delete(self, slot: int) -> None:
@@ -169,6 +154,7 @@ class AssociativeFirmware(NumberedWork):
     def _execute(self, slot: int, first: int, count: int, *, trace: bool) -> Words:
         def run() -> Words | None:
             part = self.programs.part(slot, first, count)
+            self._check_room(4 * (_WORDS + part.passes) if trace else 0)
             return self.chip.execute(part.tables, part.instructions, trace)
 
         before = self._chip_counts()
@@ -196,24 +182,15 @@ class AssociativeFirmware(NumberedWork):
         """Have the chip do `work`, and keep the `answer` of what it gives."""
         self._check_valid()
         if not self._output:
-            self._is_void = True
             raise ScpiError(-221, "outputs are off")
         self.chip.wait(self.clock.now())
-        found = answer(self._voiding(work))
+        try:
+            found = answer(work())
+        except ValueError as problem:
+            raise ScpiError(-224, str(problem)) from None
         seconds, self.chip.busy_seconds = self.chip.busy_seconds, 0.0
         self._worked(seconds, found)
         return found
-
-    def _voiding(self, work: Callable[[], Found]) -> Found:
-        """Where `work` is refused, nothing more is done in this message."""
-        try:
-            return work()
-        except ScpiError:
-            self._is_void = True
-            raise
-        except ValueError as problem:
-            self._is_void = True
-            raise ScpiError(-224, str(problem)) from None
 
     def _chip_counts(self) -> Sequence[int]:
         return [getattr(self.chip.counters, name) for name in COUNTERS]
@@ -238,7 +215,6 @@ class AssociativeFirmware(NumberedWork):
 
     def _check_room(self, size: int) -> None:
         if size > _MAX_ANSWER:
-            self._is_void = True
             raise ScpiError(-223, f"an answer holds {_MAX_ANSWER} bytes at most")
 
 

@@ -73,17 +73,6 @@ class MemoryBoard(NumberedWork):
         self.chip.current_range = self.chip.ranges[2]
 
     @property
-    def output(self) -> bool:
-        """Whether pulses are given."""
-        return self._output
-
-    @output.setter
-    def output(self, on: bool) -> None:
-        if on:
-            self._check_valid()
-        self._output = on
-
-    @property
     def read_voltage(self) -> float:
         return self.chip.read_voltage
 
@@ -120,15 +109,6 @@ class MemoryBoard(NumberedWork):
         """Code -> A of a bit-serial product on the smallest range that holds `wanted`, A: step, offset, bits."""
         adc = self.chip.product_adc(_range_of(wanted, self.chip.product_ranges))
         return adc.step, adc.offset, adc.bits
-
-    def safe(self) -> None:
-        """Outputs off, every line grounded.
-
-        It counts as work, so that a message that was under way before and comes late, to switch outputs on and give
-        pulses, is out of order.
-        """
-        self._output = False
-        self._worked(0.0, None)
 
     # -- work ---------------------------------------------------------------------------------------------------
 

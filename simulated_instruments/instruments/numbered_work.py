@@ -49,17 +49,42 @@ class NumberedWork:
         self.clock = clock
         self.work = 0
         self.kept: list[Work] = []
+        self._output = False
         self._is_new_message = True
         self._is_void = False  # no work is done in this message any more
+
+    @property
+    def output(self) -> bool:
+        """Whether lines are driven."""
+        return self._output
+
+    @output.setter
+    def output(self, on: bool) -> None:
+        if on:
+            self._check_valid()
+        self._output = on
+
+    def safe(self) -> None:
+        """Outputs off, every line grounded.
+
+        It counts as work, so that a message that was under way before and comes late, to switch outputs on and change
+        cells, is out of order.
+        """
+        self._output = False
+        self._worked(0.0, None)
 
     def begin_message(self) -> None:
         """A message begins; the first work in it takes the place of what is kept."""
         self._is_new_message, self._is_void = True, False
 
+    def void_message(self) -> None:
+        """No more work is done in this message."""
+        self._is_void = True
+
     def expect(self, number: int) -> None:
         """The next work is `number`; where it is not, no work of this message is done, as of one that comes twice."""
         if number != self.work + 1:
-            self._is_void = True
+            self.void_message()
             raise ScpiError(OUT_OF_SEQUENCE, f"Work number out of order;{number} where {self.work + 1} is next")
 
     def recall(self, number: int) -> Work:

@@ -25,6 +25,12 @@ class StoredProgram:
     instructions: NDArray[Any]
     size: int
 
+    @property
+    def passes(self) -> int:
+        """How many it does in all."""
+        each = np.array([len(table) for table in self.tables], np.int64)
+        return int((each[self.instructions["table"]] * self.instructions["bits"]).sum()) if len(each) else 0
+
 
 class ProgramMemory:
     """Programs by slot. Every call raises ScpiError, with nothing changed."""

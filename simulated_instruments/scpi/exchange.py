@@ -212,6 +212,7 @@ class Exchange(Serviced):
             if unit is not None and error.number < 0 and not error.detail:
                 error = ScpiError(error.number, unit.header)
             self._report(error)
+            self._instrument.on_refusal()
             return not error.ends_message
         self._update_request()  # now, as a reason may go and come again within one message
         return True

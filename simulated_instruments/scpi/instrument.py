@@ -35,6 +35,7 @@ class Instrument:
         self_test: Callable[[], int] = lambda: 0,
         *,
         on_message: Callable[[], None] = lambda: None,
+        on_refusal: Callable[[], None] = lambda: None,
         registers: Mapping[str, int] | None = None,
         own_format: bool = False,
         forgiving: bool = False,
@@ -47,7 +48,8 @@ class Instrument:
 
         identity: manufacturer, model, serial number, firmware version. on_reset: what `*RST` does beyond
         FORMat. self_test: what `*TST?` answers; 0 is passed. on_message: called as a message begins to be carried
-        out. registers: further ones of STATus, as the header's node -> the bit of the status byte that sums it up.
+        out. on_refusal: called where a command of it is refused. registers: further ones of STATus, as the header's
+        node -> the bit of the status byte that sums it up.
         own_format: the firmware brings FORMat[:DATA] and FORMat:BORDer itself, as its words are others.
         forgiving: takes words of more than twelve letters, a comma with nothing behind it, and `:*CLS`, as some do.
         text_limit, block_limit: bytes of one message outside and inside its blocks, beyond which it is
@@ -67,6 +69,7 @@ class Instrument:
         self.tree: Tree[Command] = Tree()
         self.speaker: Exchange | None = None
         self.on_message = on_message
+        self.on_refusal = on_refusal
         self._on_reset = on_reset
         self._self_test = self_test
         self.known = lru_cache(_KNOWN)(partial(known_unit, self.tree, forgiving=forgiving))

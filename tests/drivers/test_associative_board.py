@@ -46,7 +46,7 @@ from labctl.associative import (
 )
 from labctl.bench.live import load_bench
 from labctl.compiler.golden import GoldenArray
-from labctl.drivers import associative_works
+from labctl.drivers import associative_board, associative_works
 from labctl.drivers.associative_programs import HeldPrograms
 from labctl.errors import BenchError, InstrumentError, LinkError
 from labctl.simulated_instruments.faults import FaultyWire
@@ -166,6 +166,35 @@ def test_small_actions_go_together_and_a_program_is_sent_once(board: ServedAssoc
         assert driver.perform(Run(adding()))[0].counters.searches == 16 + 8
 
 
+def test_a_message_holds_no_more_shifts_than_passes(board: ServedAssociativeBoard) -> None:
+    """The time that a chip takes for them goes with their number, and a message must not take too long."""
+    most = 1 << 12
+    turns = [Shift(0, 3), Shift(0, -3)]
+    there_and_back = [(0, 1, (0, 8, 16), (0,) * 3), (0, 1, (3, 11, 19), (0,) * 3)]  # 4 passes, 9 shifts each
+    far = Program((ADDER,), instructions(there_and_back * 500))
+    with board.driver() as driver:
+        exchanges = count_exchanges(driver)
+        driver.perform(*turns * (most // 3))
+        assert len(exchanges) >= 2
+        exchanges.clear()
+        driver.perform(Realign(0, 3), *[Realign(0, -8)] * (most // 4))
+        assert len(exchanges) >= 2
+        exchanges.clear()
+        counters = driver.perform(Run(far))[0].counters
+        assert counters.shifts == 999 * 9
+        assert len(exchanges) == 1 + -(-counters.shifts // most)  # and one that brings it
+
+
+def test_no_message_of_a_program_is_longer_than_others(board: ServedAssociativeBoard) -> None:
+    idle = Program((ADDER,), instructions([(0, 0, (0, 8, 16), (1, 1, 0))]).repeat(400_000))
+    with board.driver() as driver:
+        exchanges = count_exchanges(driver)
+        assert driver.perform(Run(idle))[0].counters == Counters()
+        sizes = [sum(part.nbytes for part in parts if isinstance(part, np.ndarray)) for parts in exchanges]
+    assert sum(sizes) > idle.instructions.nbytes
+    assert max(sizes) <= associative_works.MESSAGE
+
+
 def test_nothing_to_do_is_done(board: ServedAssociativeBoard) -> None:
     none = np.zeros(0, U4)
     nothing = Program((ADDER,), instructions([]))
@@ -186,7 +215,7 @@ def test_programs_make_room_for_others_and_come_again(board: ServedAssociativeBo
     rng = np.random.default_rng(3)
     with board.driver() as driver:
         golden = GoldenArray(driver.associative)
-        driver._programs = HeldPrograms(3, 4000)
+        driver._programs = HeldPrograms(GEOMETRY, 3, 4000)
         for times in rng.integers(1, 40, 25).tolist():
             program = adding(times=times)
             assert driver.perform(Run(program))[0].counters == golden.perform(Run(program))[0].counters
@@ -203,7 +232,7 @@ def test_a_program_longer_than_a_slot_runs_in_parts(
         long = adding(times=23)
         found, expected = driver.perform(Run(long, trace=True))[0], golden.perform(Run(long, trace=True))[0]
         assert (found.counters, shown(found.trace)) == (expected.counters, shown(expected.trace))
-        driver._programs = HeldPrograms(2, 700)
+        driver._programs = HeldPrograms(GEOMETRY, 2, 700)
         driver._programs.forget()
         assert driver.perform(Run(long))[0].counters == golden.perform(Run(long))[0].counters
 
@@ -233,6 +262,8 @@ WRONG: dict[str, tuple[Any, str]] = {
     "a track beyond the array": (Shift(6, 1), "track 6 is not one of 6"),
     "a check beyond it": (Check(np.array([0, 6])), "track 6 is not one of 6"),
     "steps beyond the nanowire": (Realign(0, 9), "9 steps where a nanowire has 8 domains"),
+    "half a step": (Shift(0, 1.5), "1.5 steps where a nanowire has 8 domains"),  # type: ignore[arg-type]
+    "to verify after half a shift": (Configure(verify_every=0.5), "verify_every must be .* not 0.5"),  # type: ignore[arg-type]
     "a threshold that is none": (Configure(sense_threshold=float("nan")), "sense_threshold must be 0 to 64, not nan"),
     "to verify less than never": (Configure(verify_every=-1), "verify_every must be 0 to 1000000, not -1"),
     "no such table": (program((0, 8, 16), table=1), "there is no table 1, but 1"),
@@ -276,6 +307,30 @@ def test_what_the_board_refuses_says_how_many_actions_were_done(board: ServedAss
             assert refusal.value.given == before
             assert driver.counters() - done == Counters(loaded_columns=before)
         assert driver.perform(Run(adding()))[0].counters.searches == 24
+
+
+@pytest.mark.parametrize(("others", "given"), [("switch it off", None), ("use it", None), ("switch it off later", 1)])
+def test_what_was_half_done_is_not_said_to_be_undone(
+    board: ServedAssociativeBoard, monkeypatch: pytest.MonkeyPatch, others: str, given: int | None
+) -> None:
+    """A load of four messages; somebody else has the board before the second, or before the fifth."""
+    monkeypatch.setattr(associative_board, "MESSAGE", 13)
+    monkeypatch.setattr(associative_works, "MESSAGE", 13)
+    with board.driver() as driver:
+        exchanges = count_exchanges(driver)
+        exchange = driver.link.exchange
+
+        def struck(*parts: Any, **options: Any) -> Any:
+            if others == "use it" and len(exchanges) == 1:
+                board.board.firmware.safe()
+            elif len(exchanges) == (4 if others.endswith("later") else 1):
+                board.board.firmware.output = False
+            return exchange(*parts, **options)
+
+        driver.link.exchange = struck  # type: ignore[method-assign]
+        with pytest.raises(InstrumentError) as refusal:
+            driver.perform(Load(np.arange(4), PLANE.repeat(4, 0)), Load(np.array([9]), PLANE))
+    assert refusal.value.given == given
 
 
 def test_a_board_of_another_shape_is_refused(board: ServedAssociativeBoard) -> None:

@@ -31,7 +31,7 @@ _LETTERS = 48
 
 def draw_selftest(measured: xr.Dataset) -> Figure:
     panels = [_wrong_by_kind, _seconds, _done] if measured["operations"].values.any() else [_done]
-    if "wrong_bits" in measured and measured["wrong_bits"].values.any():
+    if "wrong_bits" in measured and (measured["wrong_bits"].values > 0).any():
         panels.insert(1, _wrong_bits)
     return _drawn(panels, measured)
 
@@ -95,11 +95,11 @@ def _wrong_bits(axis: Axes, measured: xr.Dataset) -> None:
     for name, row, of in zip(
         measured["kind"].values, measured["wrong_bits"].values, measured["operations"].values, strict=True
     ):
-        if of and row.any():
-            axis.plot(np.arange(len(row)), row / of * PPM, ".-", label=str(name))
+        if of and (row > 0).any():
+            axis.plot(np.flatnonzero(row >= 0), row[row >= 0] / of * PPM, ".-", label=str(name))
     axis.set(xlabel="bit of the result, from the lowest", ylabel="wrong, of a million", title="wrong bits")
     axis.set_ylim(bottom=0)
-    axis.legend(frameon=False, fontsize=9)
+    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.14), ncol=4, frameon=False)
 
 
 def _seconds(axis: Axes, measured: xr.Dataset) -> None:

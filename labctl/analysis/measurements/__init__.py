@@ -99,7 +99,8 @@ def measurement(tree: xr.DataTree) -> xr.Dataset:
       stored); of those of its kinds that were measured.
     - associative-alignment: `before`, `after` (track, offset) nanowires by how far they were ahead of their heads.
     - associative-selftest: `operations`, `mismatches`, `passes`, `board_seconds` (s; kind), `kind` being the names of
-      the word operations; of a run that ended well `wrong_bits` (kind, bit). `count` (counter): what the array did.
+      the word operations; of a run that ended well `wrong_bits` (kind, bit), -1 where a result has no such bit.
+      `count` (counter): what the array did.
     - associative-inference: `samples` done so far, `differing`, `right_chip`, `right_ternary`, `right_float` (group);
       `layer_name`, `layer_sums`, `layer_sums_mismatched`, `layer_passes`, `layer_board_seconds` (s; of_layer), `count`
       (counter). Of a run that ended well also `layer_inputs`, `layer_outputs`, `layer_operations_without_cse`,

@@ -22,5 +22,5 @@ def associate() -> None:
     """Ternary networks on an associative array of racetrack memory.
 
     Without a bench, on a simulated board whose chip has no faults (`--bench racetrack-ideal`), new each time;
-    `--bench racetrack` is one with them.
+    `characterize` and `align` on one with faults (`--bench racetrack`).
     """

@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from labctl.cli.associate.benches import with_bench
-from labctl.cli.procedures import carry_out, common, flat, print_rows
+from labctl.cli.procedures import carry_out, common, flat, print_rows, with_bench
 from labctl.proportions import wilson_interval
 from labctl.runner import RunResult
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from labctl.cli.associate.benches import with_bench
 from labctl.cli.characterise import describe, show
-from labctl.cli.procedures import carry_out, common
+from labctl.cli.procedures import carry_out, common, with_bench
 
 KINDS = ("shift-errors", "search-margin", "write-yield", "retention")
 

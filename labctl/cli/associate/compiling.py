@@ -6,11 +6,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import click
 
 from labctl.associative import AssociativeGeometry
 from labctl.cli.associate.layers import NamedLayer, named_layers
+from labctl.cli.associate.options import compiling
 from labctl.cli.console import print_json, print_table
 from labctl.compiler import CompiledLayer, Options, ProgramTextError, assemble, compile_layer, disassemble, expand
 from labctl.errors import UsageError
@@ -22,20 +24,7 @@ _ROWS = 65536
 @click.command("compile")
 @click.argument("network")
 @click.option("--layer", help="This one only.")
-@click.option("--sparsity", type=click.FloatRange(0, 1), help="Share of zeros among drawn weights.  [default: 0.42]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of drawn weights.")
-@click.option("--unroll", type=click.IntRange(1), default=1, show_default=True, help="Input channels of one group.")
-@click.option(
-    "--order",
-    type=click.Choice(["outputs", "inputs"]),
-    default="outputs",
-    show_default=True,
-    help="Loop order of tiles.",
-)
-@click.option("--cse/--no-cse", default=True, show_default=True, help="Share common subexpressions.")
-@click.option("--tracks", type=click.IntRange(1), default=128, show_default=True, help="Of the array.")
-@click.option("--domains", type=click.IntRange(1), default=64, show_default=True, help="Of a track.")
-@click.option("--ports", type=click.IntRange(1), default=2, show_default=True, help="Of a track.")
+@compiling
 @click.option(
     "--text", type=click.Path(path_type=Path), help="Write the programs of the layer as text into this folder."
 )
@@ -127,7 +116,7 @@ def _write(compiled: Sequence[CompiledLayer], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for layer in compiled:
             for number, stage in enumerate(layer.stages, start=1):
-                path = folder / f"{layer.layer.name.replace('/', '_')}-{number}.txt"
+                path = folder / f"{quote(layer.layer.name, safe='')}-{number}.txt"
                 path.write_text(disassemble(stage.program), "utf-8")
     except OSError as problem:
         raise UsageError(f"{folder}: no programs can be written there: {problem.strerror or problem}") from None

@@ -14,6 +14,7 @@ import numpy as np
 from labctl.associative import AssociativeGeometry, Program
 from labctl.cli.account_tables import print_account
 from labctl.cli.associate.layers import NamedLayer, named_layers
+from labctl.cli.associate.options import compiling
 from labctl.cli.console import print_json, print_table
 from labctl.compiler import Options, Statistics, compile_layer
 from labctl.errors import SettingsError
@@ -35,20 +36,7 @@ _TABLE = "associative"
 
 @click.command("cost")
 @click.argument("network")
-@click.option("--sparsity", type=click.FloatRange(0, 1), help="Share of zeros among drawn weights.  [default: 0.42]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of drawn weights.")
-@click.option("--unroll", type=click.IntRange(1), default=1, show_default=True, help="Input channels of one group.")
-@click.option(
-    "--order",
-    type=click.Choice(["outputs", "inputs"]),
-    default="outputs",
-    show_default=True,
-    help="Loop order of tiles.",
-)
-@click.option("--cse/--no-cse", default=True, show_default=True, help="Share common subexpressions.")
-@click.option("--tracks", type=click.IntRange(1), default=128, show_default=True, help="Of an array.")
-@click.option("--domains", type=click.IntRange(1), default=64, show_default=True, help="Of a track.")
-@click.option("--ports", type=click.IntRange(1), default=2, show_default=True, help="Of a track.")
+@compiling
 @click.option(
     "--figures",
     "table",

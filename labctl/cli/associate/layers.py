@@ -78,4 +78,7 @@ def _ternary(given: LayerArguments) -> TernaryLayer:
 
 
 def _holds_network(path: str) -> bool:
-    return zipfile.is_zipfile(path) and "network.npy" in zipfile.ZipFile(path).namelist()
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "network.npy" in archive.namelist()

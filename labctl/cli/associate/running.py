@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from labctl.cli.associate.benches import with_bench
 from labctl.cli.associate.selftest import counted
-from labctl.cli.procedures import carry_out, common, flat, print_rows
+from labctl.cli.procedures import carry_out, common, flat, print_rows, with_bench
 from labctl.runner import RunResult
 
 _PLAIN = ("network", "images", "group", "unroll", "order")

@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from labctl.cli.associate.benches import with_bench
 from labctl.cli.associate.compiling import find_layer
 from labctl.cli.associate.layers import named_layers
-from labctl.cli.procedures import carry_out, common, flat, print_rows
+from labctl.cli.procedures import carry_out, common, flat, print_rows, with_bench
 from labctl.errors import UsageError
 from labctl.proportions import wilson_interval
 from labctl.runner import RunResult

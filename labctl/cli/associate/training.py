@@ -19,7 +19,9 @@ from labctl.learning.ternary import TernaryNetwork, load_network, save_network
 @click.option("--epochs", type=click.IntRange(1), help="With ternary weights.  [default: 24]")
 @click.option("--float-epochs", type=click.IntRange(1), help="In float, before them.  [default: 14]")
 @click.option("--hidden", type=click.IntRange(1), help="Units of the hidden layer.  [default: 64]")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of first weights and of the order of images.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of first weights and of the order of images."
+)
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the data sets. Default: $LABCTL_DATA.")
 @click.option("--own-data", is_flag=True, help="The data are not the published set, but your own in its format.")
 @click.option(

@@ -87,9 +87,8 @@ def on_associative(layers: Sequence[AssociativeLayer], bits: int, figures: Figur
 
 
 def on_crossbars(layers: Sequence[AssociativeLayer], bits: int, figures: Figures, *, ternary: bool = True) -> Account:
-    """The same sample on crossbars with converters, with ternary weights or `crossbar_weight_bits`.
-
-    Raises SettingsError.
+    """The same sample on crossbars with converters, with ternary weights or `crossbar_weight_bits`: all crossbars of a
+    layer at once, each controlled as long as it works. Raises SettingsError.
     """
     slices = 1
     name = "crossbars with converters, ternary weights"
@@ -97,7 +96,11 @@ def on_crossbars(layers: Sequence[AssociativeLayer], bits: int, figures: Figures
         weight_bits = figures.positive("crossbar_weight_bits", "1")
         slices = math.ceil(weight_bits / figures.positive("crossbar_cell_bits", "1"))
         name = f"crossbars with converters, weights of {weight_bits:g} bit"
-    return replace(inference(OnArray([each.layer for each in layers], bits, slices=slices), figures), name=name)
+    one = OnArray([each.layer for each in layers], bits, slices=slices)
+    most = max(len(one.blocks_of(place, figures)) for place in range(len(layers)))
+    in_turn, at_once = (inference(replace(one, arrays=arrays), figures).entries for arrays in (1, most))
+    entries = (replace(each, seconds=shown.seconds) for each, shown in zip(in_turn, at_once, strict=True))
+    return Account(name, tuple(entries))
 
 
 def compare_associative(

@@ -83,8 +83,10 @@ def ternary_weights(shape: LayerShape, sparsity: float | None = None, seed: int 
     """Random weights of -1, 0 and 1 for `shape`, another draw for each name: normal ones, made ternary.
 
     sparsity: the share of zeros, the smallest weights of each output; None: as many as ternarising normal weights
-    leaves (`NORMAL_SPARSITY`, 0.42). Raises UsageError unless it is from 0 to 1.
+    leaves (`NORMAL_SPARSITY`, 0.42). Raises UsageError unless it is from 0 to 1, and for a negative seed.
     """
+    if seed < 0:
+        raise UsageError(f"seed: must be a whole number from 0 on, not {seed}")
     if sparsity is not None and not 0 <= sparsity <= 1:
         raise UsageError(f"a sparsity of {sparsity:g}: it is the share of weights that are 0, from 0 to 1")
     rng = np.random.default_rng([seed, crc32(shape.name.encode())])

@@ -15,6 +15,8 @@ from labctl.analysis import measurement
 from labctl.analysis.characterisation import statistics
 from labctl.analysis.figures import draw
 from labctl.analysis.report import render, run_page
+from labctl.analysis.report.charts.computing import selftest
+from labctl.analysis.report.material import opened_run
 
 IMAGES = 40
 
@@ -92,6 +94,23 @@ def test_the_figure_shows_all_of_it(which, panels, request):
     titles = {axis.get_title() for axis in figure.axes}
     assert panels <= titles
     assert any(re.search(r"[1-9][\d,]* of [\d,]+ (operations|sums) wrong", title) for title in titles)
+
+
+def test_bits_that_a_result_does_not_have_are_in_no_figure_or_chart(tested):
+    with labctl.open_run(tested.path) as tree:
+        (axis,) = [axis for axis in draw(tree).axes if axis.get_title() == "wrong bits"]
+    drawn = {line.get_label(): len(line.get_xdata()) for line in axis.get_lines()}
+    assert (drawn["add"], drawn["max"], drawn.get("compare", 1)) == (7, 6, 1)
+    with opened_run(tested.path) as run:
+        shares, bits = selftest(run)
+    assert [len(series.x) for series in bits.series] == [
+        {"compare": 1, "max": 6, "relu": 6}.get(each.label, 7) for each in bits.series
+    ]
+    assert [series.label for series in shares.series] == [
+        f"{place} {name}" for place, name in enumerate(tested.summary["kinds"], 1)
+    ]
+    assert all(len(series.x) == 1 for series in shares.series)
+    assert len(shares.x.label) < 40
 
 
 def test_a_page_says_how_much_was_wrong(tested, inferred):

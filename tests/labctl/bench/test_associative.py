@@ -14,7 +14,7 @@ from labctl.associative import AssociativeArray, AssociativeGeometry, Read, Run
 from labctl.bench.live import AssociativeBenchArray, load_bench
 from labctl.bench.settings import read_bench
 from labctl.cli import _run
-from labctl.errors import LinkClosedError
+from labctl.errors import BenchError, LinkClosedError
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +41,17 @@ def test_an_array_of_another_driver_does_not(tmp_path: Path) -> None:
     with load_bench(write_bench(tmp_path)) as bench:
         assert not isinstance(bench.array(), AssociativeBenchArray)
         assert not isinstance(bench.array(), AssociativeArray)
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [("limits", 'max_set_voltage = "1 V"'), ("cell_limits", "max_pulses = 10"), ("wear", "max_pulses = 10")],
+)
+def test_limits_that_would_not_hold_are_refused(tmp_path: Path, table: str, line: str) -> None:
+    path = write_small_bench(tmp_path)
+    path.write_text(path.read_text() + f"\n[arrays.main.{table}]\n{line}\n")
+    with pytest.raises(BenchError, match=rf"\$\.arrays\.main\.{table}: an associative array gets no pulses to limit"):
+        load_bench(path).array()
 
 
 def test_a_plan_needs_no_board(tmp_path: Path) -> None:

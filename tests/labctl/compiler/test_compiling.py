@@ -166,6 +166,10 @@ def test_predicted_counters_of_a_program_that_winds_over_ports_are_right_too():
             lambda: compile_layer(random_layer(4, 18), AssociativeGeometry(8, 64, 6)),
             "a port of this array reaches 6 domains",
         ),
+        (
+            lambda: compile_layer(TernaryLayer("l", np.zeros((1, 2), np.int8), 16), AssociativeGeometry(8, 64, 12)),
+            "its words have up to 16 bits, and a port of this array reaches 12 domains",
+        ),
     ],
 )
 def test_what_cannot_be_compiled_is_said_in_one_sentence(make, said):

@@ -105,6 +105,21 @@ def test_a_program_whose_tables_share_a_name_has_no_text():
         disassemble(Program((table, table), instructions([])))
 
 
+@pytest.mark.parametrize("name", ["a\nb", "a\n\ndo\nx", "a # b", "a\x85table t a", "  a\t b "])
+def test_a_name_of_any_text_spoils_no_program(name):
+    program = Program((Table("t", "a", (Pass("1", "0"),)),), instructions([(0, 1, [3], [0])]), name)
+    again = assemble(disassemble(program))
+    assert again.digest == program.digest
+    assert again.name.split() == name.replace("#", " ").split()
+
+
+@pytest.mark.parametrize("role", "# ")
+def test_a_program_with_a_role_that_reads_as_something_else_has_no_text(role):
+    table = Table("t", f"a{role}", (Pass("10", "01"),))
+    with pytest.raises(ValueError, match="no role of its tables"):
+        disassemble(Program((table,), instructions([(0, 1, [3, 4], [0, 0])])))
+
+
 def test_expanded_a_program_is_every_shift_search_and_write():
     geometry = AssociativeGeometry(4, 3, 16)
     program = assemble(TEXT)

@@ -106,11 +106,20 @@ def test_a_chip_file_tells_the_change_of_its_autoregression(chip_file: Path) -> 
 CELLS = Path(__file__).parents[3] / "data" / "cells"
 
 
-@pytest.mark.parametrize("path", sorted(CELLS.glob("*.toml")), ids=lambda path: path.stem)
-def test_every_built_in_set_can_be_exported(path: Path) -> None:
+RACETRACKS = sorted(CELLS.glob("racetrack*.toml"))
+
+
+@pytest.mark.parametrize("path", sorted(set(CELLS.glob("*.toml")) - set(RACETRACKS)), ids=lambda path: path.stem)
+def test_every_built_in_set_of_conductances_can_be_exported(path: Path) -> None:
     device = read_device([path])
     assert device.relaxation is not None or device.steps is not None
     assert device.g_max > 0
+
+
+@pytest.mark.parametrize("path", RACETRACKS, ids=lambda path: path.stem)
+def test_racetracks_have_no_conductance_to_export(path: Path) -> None:
+    with pytest.raises(ExportError, match=f"{path.name}: tells nothing"):
+        read_device([path])
 
 
 def test_phase_change_memory_has_the_programming_error_and_drift_of_its_parameters() -> None:

@@ -311,3 +311,21 @@ def test_products_one_after_another_are_one_row_before_whatever_is_recorded_next
     np.testing.assert_allclose(found["read_voltage"][of_products], [0.2, 0.1] + [np.nan] * 5, rtol=1e-6)
     assert [row for row, by in enumerate(asked_by) if by == AskedBy.REREAD] == [8]
     assert first == [0]
+
+
+def test_an_interrupt_between_intent_and_pulse_leaves_a_whole_file(
+    start_run: StartRun, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = start_run()
+    write = writer._write_intended
+
+    def struck(*given: Any) -> None:
+        write(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writer, "_write_intended", struck)
+    with pytest.raises(KeyboardInterrupt):
+        writer.intend([exchange()[0]])
+    writer.close(Outcome.INTERRUPTED)
+    with h5py.File(writer.path) as file:
+        assert file["operations/state"][:].tolist() == [State.UNKNOWN_DOSE]

@@ -166,6 +166,22 @@ def test_what_the_board_refuses_was_not_done(bench: Path) -> None:
     assert (verify(path).verdict, read_summary(path).outcome) == (Verdict.WHOLE, Outcome.FAILED)
 
 
+def test_what_cannot_be_right_was_not_done(bench: Path) -> None:
+    def arm(driver: Any) -> None:
+        perform = driver.perform
+
+        def refusing(*actions: Any) -> Any:
+            if any(isinstance(each, Search) for each in actions):
+                raise ValueError("a column is named twice")
+            return perform(*actions)
+
+        driver.perform = refusing
+
+    with pytest.raises(ValueError, match="named twice"):
+        run_of(bench, arm=arm)
+    assert columns(only_run(bench))["state"][-3:].tolist() == [State.NOT_APPLIED] * 3
+
+
 def test_what_was_sent_when_the_link_broke_is_not_known(bench: Path) -> None:
     def arm(driver: Any) -> None:
         perform = driver.perform

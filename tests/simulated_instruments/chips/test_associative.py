@@ -78,7 +78,7 @@ def test_any_program_does_what_the_golden_model_does(tables, lines):
     assert counters(chip) == golden.counters()
 
 
-@given(st.lists(st.tuples(st.lists(places, max_size=5), st.integers(0, 31)), max_size=8))
+@given(st.lists(st.tuples(st.lists(places, max_size=5, unique=True), st.integers(0, 31)), max_size=8))
 def test_single_operations_do_what_the_golden_model_does(operations):
     chip, golden = chip_of(), GoldenArray(GEOMETRY)
     planes = random_planes(GEOMETRY)
@@ -177,6 +177,8 @@ BIT = np.ones(1, np.uint8)
         (lambda chip: chip.search(np.array([0, 1], np.uint32), np.ones(2, np.uint8)), "two columns of track 0"),
         (lambda chip: chip.search(COLUMN, np.array([2], np.uint8)), "1 bits, each 0 or 1"),
         (lambda chip: chip.write(COLUMN, np.ones(2, np.uint8)), "1 bits, each 0 or 1"),
+        (lambda chip: chip.search(np.array([3, 3], np.uint32), np.ones(2, np.uint8)), "must be distinct"),
+        (lambda chip: chip.write(np.array([3, 3], np.uint32), np.ones(2, np.uint8)), "must be distinct"),
         (lambda chip: chip.load(COLUMN, np.zeros((1, 8), np.uint8)), "planes must be 1 of 9 bytes"),
         (lambda chip: chip.load(np.array([3, 3], np.uint32), np.zeros((2, 9), np.uint8)), "must be distinct"),
         (lambda chip: chip.read(np.array([99], np.uint32)), "column 99 is not one of 24"),
@@ -212,7 +214,10 @@ def test_what_cannot_be_done_is_refused_before_anything_is_done(asked, told):
     assert counters(chip) == associative.Counters()
 
 
-@pytest.mark.parametrize("shape", [(0, 1, 2, 1), (1, 0, 2, 1), (1, 1, 3, 2), (1, 1, 0, 1), (1 << 21, 1, 1, 1)])
+@pytest.mark.parametrize(
+    "shape",
+    [(0, 1, 2, 1), (1, 0, 2, 1), (1, 1, 3, 2), (1, 1, 0, 1), (1 << 21, 1, 1, 1), (1 << 20, 1 << 14, 64, 2)],
+)
 def test_impossible_chips_cannot_be_bought(shape):
     with pytest.raises(ValueError, match="a chip"):
         AssociativeChip.buy("A-3", IDEAL, *shape)

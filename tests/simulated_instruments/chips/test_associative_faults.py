@@ -214,6 +214,15 @@ def test_heat_turns_domains_over():
     assert agree(flipped, 3 * ROWS, (1 - np.exp(-2 * rate * 50 * seconds)) / 2)
 
 
+def test_a_very_long_time_costs_no_more_than_it_takes_to_forget(mocker):
+    chip = chip_with(retention_rate=1e-3)
+    drawn = mocker.spy(Uniforms, "of")
+    chip.wait(0.0)
+    chip.wait(1e12)
+    assert agree(np.bitwise_count(chip.read(column(0))).sum(), ROWS, 0.5)
+    assert sum(call.args[-1] for call in drawn.call_args_list) < 50 * 2 * ROWS
+
+
 def test_when_one_looks_does_not_matter_for_what_heat_does():
     patient, curious = (chip_with(rows=5000, retention_rate=1e-4) for _ in range(2))
     for chip in (patient, curious):
@@ -238,6 +247,17 @@ def test_a_clock_that_goes_backwards_makes_no_cell_younger():
     assert (chip.read(column(5)) != aged).any()
 
 
+def test_single_operations_age_cells_no_more_than_they_take():
+    rate, passed = 1e4, 0.0
+    chip = chip_with(retention_rate=rate)
+    for _ in range(2000):  # each of less than a step of a time of day as a float
+        chip.wait(1.75e9 + passed)
+        chip.read(column(0))
+        passed, chip.busy_seconds = passed + chip.busy_seconds, 0.0
+    flipped = np.bitwise_count(chip.read(column(1))).sum()
+    assert agree(flipped, ROWS, (1 - np.exp(-2 * rate * passed)) / 2)
+
+
 def test_cells_are_stuck_after_their_life():
     lifetime, writes = 100.0, 60
     parameters = dataclasses.replace(IDEAL, lifetime=lifetime, lifetime_shape=2.0)
@@ -254,6 +274,30 @@ def test_cells_are_stuck_after_their_life():
     assert wilson_interval(int(stuck.sum()), ROWS, 0.9999)[0] <= shares[1]
     assert chip.column_writes.tolist() == [0, 0, writes + 2, 0, 0, 0, 0, 0]
     assert not chip.read(column(1)).any()
+
+
+@pytest.mark.parametrize("lifetime", [1e-6, 3.0])
+def test_a_column_that_is_worn_out_costs_nothing_more(mocker, lifetime):
+    chip = chip_with(rows=1000, lifetime=lifetime)
+    for turn in range(20):
+        chip.load(column(0), np.full((1, 125), 255 * (turn % 2), np.uint8))
+    held = chip.read(column(0))
+    drawn = mocker.spy(Uniforms, "of")
+    chip.load(column(0), ~held)
+    np.testing.assert_array_equal(chip.read(column(0)), held)
+    assert drawn.call_count == 0
+
+
+def test_heat_turns_no_stuck_cell_over():
+    parameters = dataclasses.replace(IDEAL, lifetime=20.0, retention_rate=1e-3)
+    chip = AssociativeChip.buy("F-5", parameters, 4096, 1, 8, 1)
+    for turn in range(200):  # ten times their life
+        chip.load(column(0), np.full((1, 512), 255 * (turn % 2), np.uint8))
+    chip.wait(1e9)
+    before = chip.read(column(0))
+    chip.wait(1e9 + 1e3)
+    np.testing.assert_array_equal(chip.read(column(0)), before)
+    assert chip.read(column(1)).any()
 
 
 def test_programs_wear_cells_like_single_writes():

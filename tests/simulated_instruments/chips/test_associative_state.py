@@ -94,3 +94,44 @@ def test_files_of_other_chips_are_refused(tmp_path):
         file.attrs["format"] = "something else"
     with pytest.raises(ChipFileError, match="is not the state of a simulated chip"):
         AssociativeChip.restored(path, PARAMETERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("heads", None), ("held", [1 << 30]), ("counters", [0]), ("next_flips", [0.0, 1.0]), ("offsets", [[1], [2]])],
+)
+def test_damaged_files_are_refused_in_a_sentence(tmp_path, name, value):
+    path = tmp_path / "chip.h5"
+    used().save(path)
+    with h5py.File(path, "r+") as file:
+        del file["state"][name]
+        if value is not None:
+            file["state"][name] = value
+    with pytest.raises(ChipFileError, match=r"chip\.h5 cannot be read as the state of a simulated chip"):
+        AssociativeChip.restored(path, PARAMETERS)
+
+
+def test_a_file_of_an_impossible_chip_is_refused_in_a_sentence(tmp_path):
+    path = tmp_path / "chip.h5"
+    used().save(path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["rows"] = "many"
+    with pytest.raises(ChipFileError, match=r"chip\.h5 cannot be read as the state of a simulated chip"):
+        AssociativeChip.restored(path, PARAMETERS)
+
+
+def test_a_column_that_is_worn_out_has_the_same_future(tmp_path):
+    worn = dataclasses.replace(RacetrackParameters.named("racetrack_ideal"), lifetime=1.0)
+    chip = AssociativeChip.buy("S-4", worn, 64, 1, 8, 1)
+    for turn in range(20):
+        chip.load(EVERY_COLUMN[:1], np.full((1, 8), 255 * (turn % 2), np.uint8))
+    chip.save(tmp_path / "chip.h5")
+    restored = AssociativeChip.restored(tmp_path / "chip.h5", worn)
+    seen = []
+    for each in (chip, restored):
+        each.search(EVERY_COLUMN[:0], np.empty(0, np.uint8))
+        each.realign(0, 1)  # what is written to the worn column lands in the next one
+        each.load(EVERY_COLUMN[:1], np.full((1, 8), 255, np.uint8))
+        each.load(EVERY_COLUMN[:1], np.full((1, 8), 15, np.uint8))
+        seen.append(each.read(EVERY_COLUMN[:1]))
+    np.testing.assert_array_equal(*seen)

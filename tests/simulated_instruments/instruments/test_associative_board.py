@@ -122,6 +122,32 @@ def test_after_a_refusal_nothing_more_is_done_in_that_message(bench: Bench) -> N
     assert bench.block(":COL:READ? ", u4(1)) == [*PLANE[:-1].tolist(), PLANE[-1] & 15]
 
 
+@pytest.mark.parametrize("refused", [":SENS:THR 100", ":POS:SHIF 9,1", ":PROG:RUN? 300,0,1", ":PROG:DEL 300"])
+def test_nor_after_a_number_that_is_out_of_range(bench: Bench, refused: str) -> None:
+    assert bench.ask(f":POS:SHIF 0,1;{refused};:POS:SHIF 0,1;:FETC:WORK?").startswith(b"1,")
+    assert bench.errors() == ["-222", "101"]
+
+
+def test_a_long_track_is_shifted_to_its_end(tmp_path: Path) -> None:
+    bench = Bench(new_board(tmp_path, domains=128, ports=1))
+    bench.ask(":POS:SHIF 0,127")
+    assert bench.errors() == []
+    bench.ask(":POS:SHIF 0,-129")
+    assert bench.errors() == ["-222"]
+
+
+def test_a_trace_that_is_too_long_is_refused_with_nothing_done(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(associative_firmware, "_MAX_ANSWER", 4 * (24 + 24))
+    bench.define()
+    assert len(bench.block(":PROG:TRAC? 0,0,2", dtype="<u4")) == 24 + 24
+    monkeypatch.setattr(associative_firmware, "_MAX_ANSWER", 4 * (24 + 24) - 1)
+    before = bench.ask(":ARR:COUN?;:FETC:WORK?")
+    assert bench.ask(":PROG:TRAC? 0,0,2") == b""
+    assert bench.errors() == ["-223"]
+    assert bench.ask(":ARR:COUN?;:FETC:WORK?") == before
+    assert len(bench.block(":PROG:RUN? 0,0,2", dtype="<u4")) == 24
+
+
 def test_nothing_moves_while_outputs_are_off(bench: Bench) -> None:
     bench.ask(":OUTP:SAFE")
     for message in ((":COL:READ? ", u4(1)), (":POS:SHIF 0,1",), (":TAGS?",)):

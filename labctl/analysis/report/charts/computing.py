@@ -18,7 +18,7 @@ def selftest(run: Run) -> list[Chart]:
     names = [str(each) for each in measured["kind"].values]
     of = measured["operations"].values
     found = [_wrong(names, measured["mismatches"].values, of, "operations", "kind")] if of.any() else []
-    if "wrong_bits" in measured and measured["wrong_bits"].values.any():
+    if "wrong_bits" in measured and (measured["wrong_bits"].values > 0).any():
         found.append(_bits(measured, names))
     return found
 
@@ -35,11 +35,13 @@ def _wrong(names: list[str], wrong: np.ndarray, of: np.ndarray, what: str, by: s
     """Each share with its interval: where none was wrong, up to what it may be."""
     done = np.flatnonzero(of)
     found = [estimators.fraction(int(wrong[place]), int(of[place])) for place in done]
-    points = estimates(done + 1.0, found, "", RED if wrong.any() else BLUE, PPM)
-    listed = ", ".join(f"{place + 1} {name}" for place, name in enumerate(names))
+    points = [
+        estimates([place + 1.0], [each], f"{place + 1} {names[place]}", colour, PPM)
+        for place, each, colour in zip(done, found, shades(len(done)), strict=True)
+    ]
     told = ", ".join(f"{names[place]} {int(wrong[place]):,} of {int(of[place]):,}" for place in done)
     title = f"Wrong {what}, of a million"
-    return Chart(title, Axis(f"{by}: {listed}"), Axis("wrong, of a million", low=0.0), [points], f"{told}.")
+    return Chart(title, Axis(by), Axis("wrong, of a million", low=0.0), points, f"{told}.")
 
 
 def _bits(measured: xr.Dataset, names: list[str]) -> Chart:
@@ -47,7 +49,7 @@ def _bits(measured: xr.Dataset, names: list[str]) -> Chart:
     bits = np.arange(counts.shape[1], dtype=np.float64)
     colours = shades(len(names))
     series = [
-        Series("line", bits, row / each * PPM, name, colour=colour)
+        Series("line", bits[row >= 0], row[row >= 0] / each * PPM, name, colour=colour)
         for name, row, each, colour in zip(names, counts, of, colours, strict=True)
     ]
     told = "How often each bit of a result was wrong, from the lowest; a wrong carry spoils those above it."

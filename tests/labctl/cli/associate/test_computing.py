@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from associative_benches import write_associative_bench
 from computed_runs import SHAPE
@@ -108,6 +109,25 @@ def test_layers_are_compiled_and_their_programs_are_text_that_is_read_again(fold
     assert sum(line.startswith(("search", "tag all")) for line in out.splitlines()) == program.passes
 
 
+def test_layers_whose_names_are_alike_have_files_of_their_own(tmp_path, capsys):
+    network, texts = tmp_path / "two.npz", tmp_path / "texts"
+    np.savez(network, **{name: np.ones((1, 2), np.int8) for name in ("a/b", "a_b", "a\nb")})
+    code, _, _ = _said(capsys, "compile", network, "--text", texts)
+    assert code == 0
+    assert {path.name for path in texts.iterdir()} == {"a%2Fb-1.txt", "a_b-1.txt", "a%0Ab-1.txt"}
+    for path in texts.iterdir():
+        code, _, _ = _said(capsys, "compile", path)
+        assert code == 0
+
+
+@pytest.mark.parametrize("command", ["compile", "cost"])
+@pytest.mark.parametrize("option", [("--seed", "-1"), ("--tracks", "100000000000"), ("--domains", "0")])
+def test_options_that_no_array_or_draw_can_have_are_refused(command, option, capsys):
+    code, out, err = _said(capsys, command, "fashion-mnist", *option)
+    assert (code, out) == (2, "")
+    assert f"Invalid value for '{option[0]}'" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -117,6 +137,7 @@ def test_layers_are_compiled_and_their_programs_are_text_that_is_read_again(fold
         (["compile", "{folder}/small.npz", "--expand"], "--expand is of one program"),
         (["selftest", "--layer", "conv"], "--network and --layer go together"),
         (["selftest", "--kinds", "divide"], "kinds must be some of add,"),
+        (["selftest", "--network", "resnet18", "--layer", "conv1", "--seed", "-1"], "seed: must be a whole number"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_sentence(arguments, told, folder, bench, capsys):

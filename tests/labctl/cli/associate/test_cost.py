@@ -31,6 +31,11 @@ def _drawn(*shape: int) -> np.ndarray[Any, np.dtype[np.int8]]:
     return np.random.default_rng(3).choice(np.array([-1, 0, 1], np.int8), shape, p=[0.29, 0.42, 0.29])
 
 
+def _weights(path: Path) -> list[np.ndarray[Any, np.dtype[np.int8]]]:
+    with np.load(path) as stored:
+        return list(stored.values())
+
+
 def _said(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[Any, str, str]:
     with pytest.raises(SystemExit) as ended:
         main(["associate", "cost", *(str(each) for each in arguments)])
@@ -47,8 +52,8 @@ def _found(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, 
 
 def test_json_has_what_scripts_ask_for(matrices: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = _found(capsys, matrices)
-    weights = np.load(matrices)
-    terms = sum(int((np.abs(each).reshape(len(each), -1).sum(axis=1) - 1).sum()) for each in weights.values())
+    weights = _weights(matrices)
+    terms = sum(int((np.abs(each).reshape(len(each), -1).sum(axis=1) - 1).sum()) for each in weights)
     assert found["operations_without_cse"] == terms
     assert 0 < found["operations"] < terms
     assert found["energy_ratio"] == pytest.approx(found["crossbar_energy_joules"] / found["energy_joules"])
@@ -64,7 +69,7 @@ def test_what_is_counted_is_what_an_array_counts(matrices: Path, capsys: pytest.
     found = _found(capsys, matrices, "--tracks", 32, "--domains", 32, "--ports", 1)
     operations = found["account"]["operations"]
     searched = written = 0
-    for weights in np.load(matrices).values():
+    for weights in _weights(matrices):
         matrix = weights.reshape(len(weights), -1)
         layer = TernaryLayer("any", matrix, channel=9 if weights.ndim == 4 else None)
         array = GoldenArray(AssociativeGeometry(1, 32, 32, 1))

@@ -51,6 +51,7 @@ def test_the_file_that_it_writes_is_judged_again_with_the_same_outcome(data, tmp
         (["-o", "nowhere/network.npz"], "cannot be the network's file: it ends in .npz, in a folder that is there"),
         (["--judge", "none.npz"], "there is no file none.npz"),
         (["--epochs", "0"], "0 is not in the range"),
+        (["--seed", "-1"], "-1 is not in the range"),
         (["--data", "none"], "none is not a folder"),
     ],
 )

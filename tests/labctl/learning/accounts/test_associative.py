@@ -108,6 +108,16 @@ def test_the_same_layers_on_crossbars_are_a_column_an_output_or_one_for_each_sli
         assert wide.parts[component] == ternary.parts[component]
 
 
+def test_crossbars_of_a_layer_work_at_once_and_each_is_controlled() -> None:
+    figures = FIGURES.changed({"array_rows": 2, "control_power": "1 mW"})
+    whole, cut = (on_crossbars([LAYER], 4, each) for each in (figures.changed({"array_rows": 12}), figures))
+    assert (
+        arrays_for([LAYER], figures).crossbars == 6 * arrays_for([LAYER], figures.changed({"array_rows": 12})).crossbars
+    )
+    assert cut.latency == pytest.approx(whole.latency)
+    assert energies(cut)["control"] == pytest.approx(6 * cut.latency * 1e-3)
+
+
 def test_a_comparison_stands_beside_both_crossbars_and_what_was_published_and_says_what_it_rests_on() -> None:
     found = compare_associative([LAYER], FIGURES, task="resnet18")
     assert found.account == on_associative([LAYER], 4, FIGURES)

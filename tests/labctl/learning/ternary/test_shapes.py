@@ -51,6 +51,11 @@ def test_weights_follow_from_seed_and_name():
         assert (first != different).any()
 
 
+def test_a_negative_seed_is_refused():
+    with pytest.raises(UsageError, match="seed: must be a whole number from 0 on, not -1"):
+        ternary_weights(SHAPE, seed=-1)
+
+
 def test_the_compiler_takes_them_with_pooling_on_the_array_or_without():
     weights = ternary_weights(SHAPE)
     apart = TernaryLayer(**SHAPE.arguments(weights))
