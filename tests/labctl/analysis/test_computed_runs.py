@@ -110,7 +110,13 @@ def test_bits_that_a_result_does_not_have_are_in_no_figure_or_chart(tested):
         f"{place} {name}" for place, name in enumerate(tested.summary["kinds"], 1)
     ]
     assert all(len(series.x) == 1 for series in shares.series)
-    assert len(shares.x.label) < 40
+    assert shares.x.label == "kind"
+
+
+def test_a_chart_of_one_kind_names_it_on_its_axis(faulty):
+    result = _run(faulty, "associative_selftest", operations=1, bits=4, kinds=("max",))
+    with opened_run(result.path) as run:
+        assert selftest(run)[0].x.label == "kind: 1 max"
 
 
 def test_a_page_says_how_much_was_wrong(tested, inferred):

@@ -41,6 +41,8 @@ def _wrong(names: list[str], wrong: np.ndarray, of: np.ndarray, what: str, by: s
     ]
     told = ", ".join(f"{names[place]} {int(wrong[place]):,} of {int(of[place]):,}" for place in done)
     title = f"Wrong {what}, of a million"
+    if len(points) == 1:  # a legend of one is not shown
+        by = f"{by}: {points[0].label}"
     return Chart(title, Axis(by), Axis("wrong, of a million", low=0.0), points, f"{told}.")
 
 
