@@ -31,7 +31,7 @@ def compile_layer(layer: TernaryLayer, geometry: AssociativeGeometry, options: O
         if tile == 1:
             raise CompileError(
                 f"layer {layer.name} does not fit {geometry.tracks} tracks of {geometry.domains} domains with "
-                f"{max(end - begin for begin, end in cut.groups)} inputs in a group: use a smaller unroll or channel"
+                f"{max(end - begin for begin, end in cut.groups)} inputs in a group: use a smaller channel"
             )
         tile = -(-tile // 2)
     layout, tiles = fitted

@@ -19,6 +19,8 @@ _NO_CHANNEL = 16
 """Inputs in a group of a layer without channels."""
 _FEW = 8
 """Smaller channels, as of 1x1 convolutions, are taken together until a group has so many inputs."""
+_MOST = 3 / 4
+"""Of the tracks, each with an input of a group of several channels: sums and temporaries need some, too."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Layout:
 def cut_layer(layer: TernaryLayer, geometry: AssociativeGeometry, options: Options, tile: int, more_bits: int) -> Cut:
     """Into groups, and tiles of about `tile` outputs, as even as they come. more_bits: for offsets of temporaries."""
     channel = layer.channel or _NO_CHANNEL
-    size = min(channel * -(-_FEW // channel) * options.unroll, layer.inputs)
+    most = max(1, int(geometry.tracks * _MOST) // channel)
+    size = min(channel * min(-(-_FEW // channel) * options.unroll, most), layer.inputs)
     groups = tuple((at, min(at + size, layer.inputs)) for at in range(0, layer.inputs, size))
     edges = np.linspace(0, layer.outputs, -(-layer.outputs // tile) + 1).astype(int).tolist()
     sum_bits = _sum_bits(layer)

@@ -82,6 +82,17 @@ def test_the_greatest_of_a_pool_may_be_wider_than_each_of_its_sums():
     np.testing.assert_array_equal(result.sums, reference(layer, codes))
 
 
+def test_groups_have_no_more_channels_than_the_tracks_hold():
+    rng = np.random.default_rng(2)
+    layer = TernaryLayer("first", rng.integers(-1, 2, (4, 3 * 49)).astype(np.int8), channel=49)
+    geometry = AssociativeGeometry(16, 128, 64, 2)
+    compiled, alone = (compile_layer(layer, geometry, Options(unroll)) for unroll in (4, 1))
+    assert compiled.statistics == alone.statistics
+    codes = inputs_for(layer, geometry.rows)
+    array = GoldenArray(geometry)
+    np.testing.assert_array_equal(run_layer(compiled, codes, array.perform).sums, reference(layer, codes))
+
+
 @pytest.mark.parametrize("order", ["outputs", "inputs"])
 @pytest.mark.parametrize("unroll", [1, 2])
 def test_a_layer_that_does_not_fit_at_once_is_cut_into_tiles(order, unroll):
