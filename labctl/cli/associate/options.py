@@ -19,7 +19,11 @@ def compiling(command: _Decorated) -> _Decorated:
         ),
         click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of drawn weights."),
         click.option(
-            "--unroll", type=click.IntRange(1), default=1, show_default=True, help="Input channels of one group, at most."
+            "--unroll",
+            type=click.IntRange(1),
+            default=1,
+            show_default=True,
+            help="Input channels of one group, at most.",
         ),
         click.option(
             "--order",
