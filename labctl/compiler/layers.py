@@ -70,9 +70,9 @@ class Options:
 
     unroll: input channels in one group, in which common subexpressions are looked for (times eight inputs, where
     channels are smaller; times 16 of a layer without channels), fewer where these would take most of the tracks. cse:
-    look for them. order: of tiles, where neither all inputs nor all sums fit at once: "outputs" finishes some outputs before the next, and loads
-    inputs again; "inputs" loads every input once, and carries unfinished sums to the host and back. output_tile: sums
-    held at once at most; None: what half of the tracks hold.
+    look for them. order: of tiles, where neither all inputs nor all sums fit at once: "outputs" finishes some outputs
+    before the next, and loads inputs again; "inputs" loads every input once, and carries unfinished sums to the host
+    and back. output_tile: sums held at once at most; None: what half of the tracks hold.
     """
 
     unroll: int = 1
