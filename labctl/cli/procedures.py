@@ -16,7 +16,7 @@ from labctl.bench.settings import embedded_path
 from labctl.cli.console import Progress, print_json, print_table, settings_from
 from labctl.errors import Interrupted, LabctlError, SafeStateError, UsageError
 from labctl.plugins import load_protocol
-from labctl.runner import RunResult, prepare, run
+from labctl.runner import RunResult, check_capabilities, prepare, run
 from labctl.steps import Cost
 from labctl.units import format_quantity
 
@@ -97,6 +97,7 @@ def carry_out(
     def work(live: Bench, keep: Callable[[RunResult], None]) -> None:
         array = live.array(array_name)
         plan = array.nominal()
+        check_capabilities(procedure, plan)  # before targets are made to fit an array that cannot take them
         cost = prepare(procedure, plan, **{**settings_for(plan), **extra}).cost
         if dry_run:
             _print_cost(cost, as_json)

@@ -1,7 +1,7 @@
 """Runs protocols: checked first, then step by step into a run file, always to an end in safe state."""
 
 from labctl.runner.auxiliaries import AuxiliarySampler
-from labctl.runner.preparing import Prepared, prepare
+from labctl.runner.preparing import Prepared, check_capabilities, prepare
 from labctl.runner.recorded_array import RecordedArray
 from labctl.runner.rereading import Reread
 from labctl.runner.resuming import resume
@@ -14,6 +14,7 @@ __all__ = [
     "RecordedArray",
     "Reread",
     "RunResult",
+    "check_capabilities",
     "prepare",
     "resume",
     "run",

@@ -37,9 +37,7 @@ def prepare(protocol: str | Procedure, array: BenchArray | ArrayPlan, **settings
     procedure = load_protocol(protocol) if isinstance(protocol, str) else protocol
     plain = {name: each.item() if isinstance(each, np.generic) else each for name, each in settings.items()}
     typed = convert(plain, procedure.settings, what=procedure.name)
-    missing = procedure.needs & ~array.capabilities
-    if missing:
-        raise CapabilityError(f"{procedure.name} needs {missing.name}, which this board does not have")
+    check_capabilities(procedure, array)
     try:
         cost = procedure.plan(array.geometry, array.dac, array.adc, typed)
     except SettingsError as problem:
@@ -49,6 +47,13 @@ def prepare(protocol: str | Procedure, array: BenchArray | ArrayPlan, **settings
     except LimitError as problem:
         raise LimitError(f"{problem}{_set_by(typed, array.guard.limits)}") from None
     return Prepared(procedure, typed, cost)
+
+
+def check_capabilities(procedure: Procedure, array: BenchArray | ArrayPlan) -> None:
+    """Raises CapabilityError where the board of `array` cannot do what the protocol needs."""
+    missing = procedure.needs & ~array.capabilities
+    if missing:
+        raise CapabilityError(f"{procedure.name} needs {missing.name}, which this board does not have")
 
 
 def _set_by(settings: msgspec.Struct, limits: PulseLimits) -> str:
