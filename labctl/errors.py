@@ -75,8 +75,8 @@ class InstrumentError(LabctlError):
     Attributes:
         command: what was sent, shortened.
         errors: the drained error queue, oldest first, as (number, message); bounded.
-        given: of the batches of pulses that were asked for, how many of the first ones were given, and no other; None
-            where that is not known, or it was about none.
+        given: of the batches of pulses, or the actions of an associative array, that were asked for, how many of the
+            first ones were given, and no other; None where that is not known, or it was about none.
     """
 
     exit_code = 3
