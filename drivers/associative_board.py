@@ -45,7 +45,7 @@ from labctl.drivers.associative_works import (
 )
 from labctl.drivers.associative_works import WORDS as WORDS_OF_A_RUN
 from labctl.drivers.bench_clock import scpi_clock
-from labctl.drivers.exactly_once import Done, Work
+from labctl.drivers.exactly_once import Done, Work, joined
 from labctl.drivers.scpi_work import MessageParts, ScpiWork, exact, numbers
 from labctl.errors import BenchError, InstrumentError
 from labctl.links.resources import ResourceManagers
@@ -253,7 +253,7 @@ class AssociativeBoard(ScpiWork):
         for part in self._column_parts(len(columns)):
             count = len(columns[part])
             works.append(CommandWork(count * width, count * self._longest, (":COLumn:READ? ", columns[part])))
-        return _Asked(works, lambda answers: _stacked(answers, (len(columns), width), np.uint8))
+        return _Asked(works, lambda answers: joined(answers, CommandWork.dtype).reshape(-1, width))
 
     def _search(self, action: Search) -> _Asked:
         columns, key = self._named(action.columns, action.key)
@@ -288,7 +288,7 @@ class AssociativeBoard(ScpiWork):
         for first in range(0, len(tracks), most):
             part = tracks[first : first + most]
             works.append(OffsetsWork(len(part) * rows, len(part) * self._longest, (":POSition:CHECk? ", part)))
-        return _Asked(works, lambda answers: _stacked(answers, (len(tracks), rows), np.int8))
+        return _Asked(works, lambda answers: joined(answers, OffsetsWork.dtype).reshape(-1, rows))
 
     def _configure(self, action: Configure) -> _Asked:
         works = []
@@ -321,13 +321,6 @@ class AssociativeBoard(ScpiWork):
             yield slice(first, first + most)
 
 
-def _stacked(answers: Sequence[NDArray[Any]], shape: tuple[int, int], dtype: type[Any]) -> NDArray[Any]:
-    """The answers one after another."""
-    if len(answers) == 1:
-        return answers[0].reshape(shape)
-    return np.concatenate([*answers, np.empty(0, dtype)]).reshape(shape)
-
-
 def _execution(answers: Sequence[NDArray[np.uint32]], trace: bool) -> Execution:
     """Of all pieces together."""
     told = [counted(answer) for answer in answers]
@@ -335,5 +328,5 @@ def _execution(answers: Sequence[NDArray[np.uint32]], trace: bool) -> Execution:
     return Execution(
         sum((counters for counters, _ in told), Counters()),
         sum(seconds for _, seconds in told),
-        np.concatenate([*matches, np.empty(0, np.uint32)]) if trace else None,
+        joined(matches, WordsWork.dtype) if trace else None,
     )

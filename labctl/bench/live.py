@@ -95,8 +95,9 @@ class Bench:
     def array(self, name: str | None = None) -> BenchArray:
         """The array called `name` (the only one where None), not yet connected. Raises BenchError."""
         name, settings = self.file.array_settings(name)
-        able = getattr(self.file.drivers[settings.instrument], "capabilities", Capability(0))
-        return (AssociativeBenchArray if Capability.ASSOCIATE in able else BenchArray)(self, name, settings)
+        able = getattr(self.file.drivers[settings.instrument], "capabilities", None)
+        known = able if isinstance(able, Capability) else Capability(0)  # a memory array's may be known once connected
+        return (AssociativeBenchArray if Capability.ASSOCIATE in known else BenchArray)(self, name, settings)
 
     def connect(self, name: str) -> Any:
         """The driver of instrument `name`, leased and connected until as many calls of `disconnect`, or `close`.

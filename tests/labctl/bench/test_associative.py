@@ -11,7 +11,7 @@ from benches import write_bench
 
 from labctl.array import Capability, PulseLimits
 from labctl.associative import AssociativeArray, AssociativeGeometry, Read, Run
-from labctl.bench.live import AssociativeBenchArray, load_bench
+from labctl.bench.live import AssociativeBenchArray, BenchArray, load_bench
 from labctl.bench.settings import read_bench
 from labctl.cli import _run
 from labctl.errors import BenchError, LinkClosedError
@@ -21,6 +21,14 @@ from labctl.errors import BenchError, LinkClosedError
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LABCTL_LEASES", str(tmp_path / "leases"))
+
+
+def test_a_driver_may_know_its_capabilities_once_it_is_connected() -> None:
+    with load_bench("rram") as bench:
+        driver = bench.file.drivers["board"]
+        told = property(lambda self: driver.capabilities)  # noqa: ARG005
+        bench.file.drivers["board"] = type("Told", (driver,), {"capabilities": told})
+        assert type(bench.array()) is BenchArray
 
 
 def test_an_array_of_such_a_driver_passes_actions_on(tmp_path: Path) -> None:
